@@ -36,7 +36,7 @@ struct cl_verdict {
     cl_protocol application; /* what it carries or a finer name; 0 = none */
     cl_signature signature;  /* what judged; 0 for ports and generic */
     uint8_t method;          /* enum cl_method */
-    uint8_t confidence;      /* 0..100: 100 confirmed by an inspector, 90 signature of distinct bytes ... see docs/pack.md */
+    uint8_t confidence; /* 0..100: 100 confirmed by an inspector, 90 signature of distinct bytes ... see docs/pack.md */
 };
 
 /* Texts found in a flow, for records and JSON ("info"). Not NUL terminated; empty = length 0. */
@@ -45,9 +45,9 @@ struct cl_verdict {
     X(url)        /* HTTP request target */                                                                            \
     X(user_agent) /* HTTP User-Agent */                                                                                \
     X(referer)                                                                                                         \
-    X(alpn)       /* first protocol offered, TLS and QUIC */                                                           \
-    X(server)     /* server's software, SSH or HTTP or banner */                                                       \
-    X(version)    /* protocol version spoken */
+    X(alpn)    /* first protocol offered, TLS and QUIC */                                                              \
+    X(server)  /* server's software, SSH or HTTP or banner */                                                          \
+    X(version) /* protocol version spoken */
 enum cl_text {
 #define X(name) CL_TEXT_##name,
     CL_TEXTS(X)
@@ -70,15 +70,16 @@ struct cl_state {
 
 /* A payload-bearing packet of a flow that is not done. */
 struct cl_packet {
-    const uint8_t *bytes;   /* TCP: all in-order bytes of this direction from the first one known, at most CL_STREAM_MAX_BYTES;
+    const uint8_t
+        *bytes; /* TCP: all in-order bytes of this direction from the first one known, at most CL_STREAM_MAX_BYTES;
                                else this datagram's payload */
-    uint32_t size_bytes;    /* at least 1 */
+    uint32_t size_bytes; /* at least 1 */
     uint8_t ip_proto;
-    uint8_t from_server;    /* 0: sent by the flow's client */
-    uint16_t client_port;   /* host order; 0 where the protocol has none */
+    uint8_t from_server;  /* 0: sent by the flow's client */
+    uint16_t client_port; /* host order; 0 where the protocol has none */
     uint16_t server_port;
     uint16_t payload_packets[2]; /* [from_server], this one included */
-    bool started_before;    /* the flow's beginning was not seen */
+    bool started_before;         /* the flow's beginning was not seen */
 };
 
 enum cl_step {
@@ -91,8 +92,9 @@ struct cl_engine;
 struct cl_worker;
 
 struct cl_options {
-    const char *pack_path;       /* a compiled pack or a folder of pack sources; NULL = the pack that was built with the program */
-    bool inspectors_off;         /* patterns of the pack alone judge */
+    const char
+        *pack_path; /* a compiled pack or a folder of pack sources; NULL = the pack that was built with the program */
+    bool inspectors_off;          /* patterns of the pack alone judge */
     uint16_t payload_packets_max; /* budget per direction before a flow falls back; default 8 */
 };
 void cl_options_init(struct cl_options *options);
@@ -127,18 +129,18 @@ void cl_fallback(const struct cl_engine *engine, uint8_t ip_proto, uint16_t clie
 
 struct cl_protocol_info {
     const char *name;
-    uint32_t id;              /* stable over packs */
+    uint32_t id; /* stable over packs */
     const char *family;
-    const char *service;      /* name of the family's service until there is a service configuration */
+    const char *service; /* name of the family's service until there is a service configuration */
     uint16_t service_id;
     const cl_protocol *parents;
     unsigned parent_count;
     const char *const *aliases;
     unsigned alias_count;
-    const char *method;       /* best way it is told: "inspector", "signature", "port", "generic" ... */
-    const char *ports;        /* "tcp/25,tcp/587" or "" */
-    bool is_application;      /* a flavor: stands in `application`, never in `protocol` */
-    bool unidirectional;      /* recognised on one direction alone */
+    const char *method;  /* best way it is told: "inspector", "signature", "port", "generic" ... */
+    const char *ports;   /* "tcp/25,tcp/587" or "" */
+    bool is_application; /* a flavor: stands in `application`, never in `protocol` */
+    bool unidirectional; /* recognised on one direction alone */
 };
 
 unsigned cl_protocol_count(const struct cl_engine *engine); /* indexes 1 .. count - 1 are valid */
@@ -150,9 +152,9 @@ const char *cl_signature_name(const struct cl_engine *engine, cl_signature signa
 uint32_t cl_signature_id(const struct cl_engine *engine, cl_signature signature);
 
 struct cl_pack_info {
-    const char *name;    /* "opensce" */
+    const char *name; /* "opensce" */
     const char *version;
-    uint8_t sha256[32];  /* over the canonical text of the sources */
+    uint8_t sha256[32]; /* over the canonical text of the sources */
     char sha256_hex[65];
     uint32_t protocols, signatures, patterns;
 };
