@@ -33,40 +33,49 @@ enum {
     FT_FLOW_START_REPORTED = 1 << 6,       /* a Flow Start record was made */
     FT_FLOW_ANSWERED = 1 << 7,             /* both directions were seen */
     FT_FLOW_AMBIGUOUS = 1 << 8,            /* overlapping first segments disagreed */
+    FT_FLOW_SEQ_KNOWN = 1 << 9,            /* next_seq[0] is valid; << 1 (bit 10): next_seq[1] */
+    FT_FLOW_ESTABLISHED = 1 << 11,         /* TCP: the handshake was completed, or data went both ways */
+    FT_FLOW_LINK_SHIFT = 12,               /* the four highest bits: number of the link the flow runs on */
 };
+#define FT_LINKS_MAX 16u
 
 struct ft_hot {
-    uint64_t sequence;        /* generation << 32 | count; odd count: being written. See table.h */
-    uint8_t addr_v4[2][4];    /* endpoints; all zero for IPv6, whose addresses stand in the table's v6 array */
+    uint64_t sequence;     /* generation << 32 | count; odd count: being written. See table.h */
+    uint8_t addr_v4[2][4]; /* endpoints; all zero for IPv6, whose addresses stand in the table's v6 array */
     uint16_t port_be16[2];
     uint32_t context;
     uint8_t ip_proto;
     uint8_t is_v6;
-    uint8_t tcp_state;        /* enum ft_tcp_state; 0 for other protocols */
-    uint8_t timeout_class;    /* enum ft_timeout: index of the time-outs of struct ft_config */
-    uint16_t flags;           /* FT_FLOW_* */
-    uint16_t protocol;        /* runtime index of the protocol, 0 = not decided yet */
-    uint64_t last_ns;         /* time of the last packet */
-    uint32_t packets[2];      /* [from_server]; the owner reports and restarts them before they would wrap */
-    uint64_t bytes[2];        /* [from_server], from the IP header on */
+    uint8_t tcp_state;     /* enum ft_tcp_state; 0 for other protocols */
+    uint8_t timeout_class; /* enum ft_timeout: index of the time-outs of struct ft_config */
+    uint16_t flags;        /* FT_FLOW_* */
+    uint16_t protocol;     /* runtime index of the protocol, 0 = not decided yet */
+    uint64_t last_ns;      /* time of the last packet */
+    uint32_t packets[2];   /* [from_server], low 32 bits; the rest is packets_high of ft_cold */
+    uint64_t bytes[2];     /* [from_server], from the IP header on */
 };
 static_assert(sizeof(struct ft_hot) == 64, "one line");
 
 struct ft_cold {
-    uint64_t uid;                /* unique over a pair and over restarts: creator << 48 | number */
-    uint64_t first_ns;           /* time of the first packet */
-    uint64_t reported_bytes[2];  /* the record ledger: what records have carried so far */
-    uint32_t reported_packets[2];
-    uint32_t interval;           /* number of the next record interval */
-    uint32_t version;            /* counted up at each change worth sending to a peer */
-    uint32_t pending;            /* handle of what inspection keeps of an undecided flow, 0 = nothing */
-    uint32_t attributes;         /* handle of the flow's texts (host, URL ...), 0 = none */
-    uint16_t application;        /* runtime index, 0 = none */
-    uint16_t signature;          /* runtime index of the signature that judged */
-    uint8_t method;              /* how the verdict was reached: classifier's enum, opaque here */
-    uint8_t confidence;          /* 0..100 */
+    uint64_t uid;               /* unique over a pair and over restarts: creator << 48 | number */
+    uint64_t first_ns;          /* time of the first packet */
+    uint64_t reported_bytes[2]; /* the record ledger: what records have carried so far */
+    union {
+        uint32_t next_seq
+            [2]; /* while undecided, TCP: sequence number expected next, so that a half-open flow needs no memory besides */
+        uint32_t packets_high[2]; /* once decided: high 32 bits of the packet counts */
+    };
+    uint32_t version;                   /* counted up at each change worth sending to a peer */
+    uint16_t interval;                  /* number of the next record of this flow */
+    uint16_t packets_to_verdict;        /* saturates at 65,535 */
+    uint32_t pending;                   /* handle of what inspection keeps of an undecided flow, 0 = nothing */
+    uint32_t attributes;                /* handle of the flow's texts (host, URL ...), 0 = none */
+    uint16_t application;               /* runtime index, 0 = none */
+    uint16_t signature;                 /* runtime index of the signature that judged */
+    uint8_t method;                     /* how the verdict was reached: classifier's enum, opaque here */
+    uint8_t confidence;                 /* 0..100 */
     uint8_t payload_packets_to_verdict; /* saturates at 255 */
-    uint8_t pack;                /* number of the loaded pack that judged */
+    uint8_t pack;                       /* number of the loaded pack that judged */
 };
 static_assert(sizeof(struct ft_cold) == 64, "one line");
 
@@ -78,6 +87,7 @@ struct ft_flow {
     struct ft_cold cold;
 };
 
+/* The direction (index of the counters) in which the subscriber sends. */
 static inline uint8_t ft_flow_up_direction(const struct ft_hot *hot)
 {
     return (hot->flags & FT_FLOW_SUBSCRIBER_IS_SERVER) != 0;

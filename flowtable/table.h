@@ -39,14 +39,14 @@ struct ft;
 
 /* Time-out classes: names are configuration keys (flow_table.timeouts_s.NAME), defaults in seconds. */
 #define FT_TIMEOUTS(X)                                                                                                 \
-    X(tcp_opening, 30)      /* SYN seen, handshake not finished */                                                     \
+    X(tcp_opening, 30) /* SYN seen, handshake not finished */                                                          \
     X(tcp_established, 3600)                                                                                           \
-    X(tcp_closing, 60)      /* one FIN seen */                                                                         \
-    X(tcp_closed, 10)       /* both FINs or a RST seen: waits for last packets */                                      \
+    X(tcp_closing, 60)         /* one FIN seen */                                                                      \
+    X(tcp_closed, 10)          /* both FINs or a RST seen: waits for last packets */                                   \
     X(tcp_started_before, 300) /* TCP without its SYN, not (yet) seen both ways */                                     \
     X(udp_unanswered, 60)                                                                                              \
     X(udp_answered, 180)                                                                                               \
-    X(other, 60)            /* ICMP and all other IP protocols */
+    X(other, 60) /* ICMP and all other IP protocols */
 
 enum ft_timeout {
 #define X(name, seconds) FT_TIMEOUT_##name,
@@ -56,33 +56,33 @@ enum ft_timeout {
 };
 
 struct ft_config {
-    uint64_t capacity_flows;             /* 4,096 .. 2^31; rounded up to whole chunks, at least one a shard in use */
+    uint64_t capacity_flows; /* 4,096 .. 2^31; rounded up to whole chunks, at least one a shard in use */
     uint64_t timeout_ns[FT_TIMEOUT_COUNT];
-    uint64_t secret_seed;                /* 0: drawn from getrandom(); replay gives a fixed one */
-    uint32_t readers_max;                /* threads that may call ft_reader_register(); 1..64 */
-    uint32_t unanswered_share_pct;       /* of a shard's slots, for half-open and unanswered flows; 1..100 */
-    bool hugepages;                      /* ask for them by madvise; without them it works all the same */
+    uint64_t secret_seed;          /* 0: drawn from getrandom(); replay gives a fixed one */
+    uint32_t readers_max;          /* threads that may call ft_reader_register(); 1..64 */
+    uint32_t unanswered_share_pct; /* of a shard's slots, for half-open and unanswered flows; 1..100 */
+    bool hugepages;                /* ask for them by madvise; without them it works all the same */
 };
 
 /* Counters of refusals and events, one place each; summed over shards by ft_stats(). */
 #define FT_COUNTERS(X)                                                                                                 \
     X(inserted)                                                                                                        \
     X(removed)                                                                                                         \
-    X(refused_no_slot)       /* no free slot and no free chunk */                                                      \
-    X(refused_no_bucket)     /* both buckets full and no displacement found */                                         \
-    X(refused_unanswered)    /* the region of half-open and unanswered flows is full */                                \
-    X(displaced)             /* keys moved to their other bucket */                                                    \
-    X(swept)                 /* slots looked at by ageing */                                                           \
-    X(expired)               /* flows found expired by ageing */
+    X(refused_no_slot)    /* no free slot and no free chunk */                                                         \
+    X(refused_no_bucket)  /* both buckets full and no displacement found */                                            \
+    X(refused_unanswered) /* the region of half-open and unanswered flows is full */                                   \
+    X(displaced)          /* keys moved to their other bucket */                                                       \
+    X(swept)              /* slots looked at by ageing */                                                              \
+    X(expired)            /* flows found expired by ageing */
 
 struct ft_stats {
 #define X(name) uint64_t name;
     FT_COUNTERS(X)
 #undef X
-    uint64_t flows;          /* live now */
-    uint64_t unanswered;     /* of these, half-open or unanswered */
+    uint64_t flows;      /* live now */
+    uint64_t unanswered; /* of these, half-open or unanswered */
     uint64_t capacity_flows;
-    uint64_t memory_bytes;   /* reserved */
+    uint64_t memory_bytes; /* reserved */
 };
 
 /* Defaults for every field. */
@@ -133,7 +133,8 @@ bool ft_expired(const struct ft *ft, const struct ft_hot *hot, uint64_t now_ns);
  * ret_slots (at most `size`). The caller reports them and calls ft_remove(). Skips chunks that cannot hold an expired flow
  * yet. Returns how many it found. Also reclaims freed slots and answers copy requests.
  */
-unsigned ft_sweep(struct ft *ft, uint8_t shard, uint64_t now_ns, unsigned budget_slots, ft_slot ret_slots[], unsigned size);
+unsigned ft_sweep(struct ft *ft, uint8_t shard, uint64_t now_ns, unsigned budget_slots, ft_slot ret_slots[],
+                  unsigned size);
 
 /* The owner's copy of a live flow, without validation. */
 void ft_copy(struct ft *ft, ft_slot slot, struct ft_flow *ret_flow);

@@ -20,7 +20,14 @@ enum ft_tcp_state {
 };
 
 /* Flag classes of a segment, in order of weight: RST beats SYN beats FIN beats the rest. */
-enum ft_tcp_event { FT_TCP_EVENT_SYN, FT_TCP_EVENT_SYN_ACK, FT_TCP_EVENT_ACK, FT_TCP_EVENT_FIN, FT_TCP_EVENT_RST, FT_TCP_EVENT_COUNT };
+enum ft_tcp_event {
+    FT_TCP_EVENT_SYN,
+    FT_TCP_EVENT_SYN_ACK,
+    FT_TCP_EVENT_ACK,
+    FT_TCP_EVENT_FIN,
+    FT_TCP_EVENT_RST,
+    FT_TCP_EVENT_COUNT
+};
 
 enum ft_tcp_event ft_tcp_event(uint8_t tcp_flags);
 
