@@ -117,8 +117,8 @@ struct dp_config {
 void dp_config_init(struct dp_config *config);
 
 /*
- * Reads and checks a whole file. 0, or -EINVAL (refused), or another -errno (unreadable), with one line in `error`; *ret_config is
- * untouched on failure. `path` "-" is stdin.
+ * Reads and checks a whole file. 0, or -EINVAL with one line in `error` (also when it cannot be read): exit code 2; *ret_config
+ * is untouched on failure. `path` "-" is stdin.
  */
 int dp_config_load(const char *path, struct dp_config *ret_config, char *error, size_t error_size);
 

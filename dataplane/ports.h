@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "dataplane/config.h"
+#include "dataplane/drivers.h"
 
 #define DP_PORTS_MAX (DP_LINKS_MAX * DP_SIDES)
 
@@ -59,26 +60,6 @@ enum dp_spread {
     DP_SPREAD_SOFTWARE, /* queue q is polled by worker q % workers, which hands on what others own */
 };
 const char *dp_spread_name(enum dp_spread spread);
-
-/* Who knows whether the cable is up. */
-enum dp_link_source {
-    DP_LINK_SOURCE_DRIVER, /* the driver's link status */
-    DP_LINK_SOURCE_KERNEL, /* the kernel interface below: the driver's own answer is a constant */
-    DP_LINK_SOURCE_NONE,   /* no cable: rings, files */
-};
-const char *dp_link_source_name(enum dp_link_source source);
-
-/* What is known of a driver and cannot be asked of it. */
-struct dp_driver {
-    const char *name;               /* "net_af_packet"; prefix of the driver's own name */
-    const char *interface_argument; /* vdev argument that names a kernel interface, or NULL */
-    enum dp_link_source link_source;
-    bool fixed_queues;   /* rx queues exist whether configured or not: all are polled */
-    bool many_tx_queues; /* a tx queue a worker, though there is one rx queue */
-    const char *remark;  /* what an operator must know, or "" */
-};
-/* The traits of a driver by its name; those of a physical NIC when it is not in the table. */
-const struct dp_driver *dp_driver_find(const char *name);
 
 struct dp_port {
     char device[DP_DEVICE_BYTES];    /* as configured */

@@ -1,0 +1,127 @@
+#include "dataplane/drivers.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/yaml.h"
+
+const struct dp_driver dp_drivers[] = {
+    {"net_af_packet", "iface", "iface", "net_af_packet0,iface=eth1,framecnt=4096", DP_LINK_SOURCE_KERNEL, true, false,
+     "a ring that is too small loses packets unseen: framecnt=4096 or more; the outer tag 0x88a8 of QinQ becomes "
+     "0x8100; "
+     "the kernel puts IPv4 fragments together first: use net_pcap or net_af_xdp where fragments matter"},
+    {"net_af_xdp", "iface", "iface", "net_af_xdp0,iface=eth1", DP_LINK_SOURCE_KERNEL, false, false, ""},
+    {"net_pcap", "iface", "iface|rx_iface|rx_iface_in|rx_pcap", "net_pcap0,iface=eth1", DP_LINK_SOURCE_KERNEL, true,
+     false, ""},
+    {"net_tap", "iface", NULL, "net_tap0,iface=sce0", DP_LINK_SOURCE_DRIVER, false, false,
+     "one system call a packet: 0.1 Mpps"},
+    {"net_memif", NULL, NULL, "net_memif0,role=client,socket=/run/memif.sock,id=0", DP_LINK_SOURCE_DRIVER, false, false,
+     "for process-to-process traffic; zero-copy=yes on the client is five times faster"},
+    {"net_null", NULL, NULL, "net_null0,size=64", DP_LINK_SOURCE_NONE, false, true, "makes packets up, for benches"},
+    {"net_ring", NULL, NULL, "net_ring0", DP_LINK_SOURCE_NONE, true, false,
+     "gives back what was sent to it, for tests"},
+    {.name = NULL},
+};
+
+static const struct dp_driver physical = {"", NULL, NULL, "0000:03:00.0", DP_LINK_SOURCE_DRIVER, false, true, ""};
+
+static const char *const link_source_names[] = {"driver", "kernel", "none"};
+
+const char *dp_link_source_name(enum dp_link_source source)
+{
+    return link_source_names[source];
+}
+
+/* `format`: 'x' a hex digit, 'o' 0 to 7, the rest itself. */
+static bool fits(const char *text, const char *format)
+{
+    for (; *format && *text; format++, text++)
+        if (*format == 'x' ? !isxdigit((unsigned char)*text)
+                           : (*format == 'o' ? *text < '0' || *text > '7' : *text != *format))
+            return false;
+    return !*format && !*text;
+}
+
+bool dp_device_is_pci(const char *device)
+{
+    return fits(device, "xxxx:xx:xx.o") || fits(device, "xx:xx.o");
+}
+
+const struct dp_driver *dp_driver_of_device(const char *device)
+{
+    if (dp_device_is_pci(device))
+        return &physical;
+    for (const struct dp_driver *d = dp_drivers; d->name; d++) {
+        size_t size_bytes = strlen(d->name);
+        /* "net_pcap0", not "net_pcapng0" */
+        if (!strncmp(device, d->name, size_bytes) && !isalpha((unsigned char)device[size_bytes]))
+            return d;
+    }
+    return NULL;
+}
+
+bool dp_device_argument(const char *device, const char *argument, char *ret_value, size_t size)
+{
+    size_t name_bytes = strlen(argument);
+    for (const char *p = strchr(device, ','); p; p = strchr(p, ',')) {
+        p++;
+        if (strncmp(p, argument, name_bytes) || p[name_bytes] != '=')
+            continue;
+        p += name_bytes + 1;
+        snprintf(ret_value, size, "%.*s", (int)strcspn(p, ","), p);
+        return true;
+    }
+    return false;
+}
+
+static bool has_required(const char *device, const char *required)
+{
+    char value[2];
+    for (const char *p = required; p; p = strchr(p, '|')) {
+        char argument[32];
+        p += *p == '|';
+        snprintf(argument, sizeof argument, "%.*s", (int)strcspn(p, "|"), p);
+        if (dp_device_argument(device, argument, value, sizeof value) && value[0])
+            return true;
+    }
+    return false;
+}
+
+static void explain_unknown(const char *device, char *reason, size_t reason_size)
+{
+    char word[48];
+    size_t size_bytes = strcspn(device, ",");
+    while (size_bytes && isdigit((unsigned char)device[size_bytes - 1]))
+        size_bytes--;
+    snprintf(word, sizeof word, "%.*s", (int)size_bytes, device);
+    const char *near = yml_nearest(word, &dp_drivers->name, sizeof *dp_drivers);
+    int n = snprintf(reason, reason_size, "expected a PCI address (0000:03:00.0) or a device of");
+    for (const struct dp_driver *d = dp_drivers; d->name; d++)
+        n += snprintf(reason + n, reason_size - (size_t)n, "%s %s", d == dp_drivers ? "" : ",", d->name);
+    if (near)
+        snprintf(reason + n, reason_size - (size_t)n, "; did you mean \"%s\"?", near);
+}
+
+bool dp_device_check(const char *device, char *reason, size_t reason_size)
+{
+    const struct dp_driver *driver = dp_driver_of_device(device);
+    if (!driver) {
+        explain_unknown(device, reason, reason_size);
+        return false;
+    }
+    for (const char *p = strchr(device, ','); p; p = strchr(p, ',')) {
+        p++;
+        size_t size_bytes = strcspn(p, ",");
+        if (!memchr(p, '=', size_bytes) || *p == '=' || strpbrk(p, " \t")) {
+            snprintf(reason, reason_size, "expected arguments written NAME=VALUE without spaces, as in %s",
+                     driver->example);
+            return false;
+        }
+    }
+    if (driver->required && !has_required(device, driver->required)) {
+        snprintf(reason, reason_size, "expected an argument %s, as in %s", driver->required, driver->example);
+        return false;
+    }
+    return true;
+}
