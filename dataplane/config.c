@@ -326,9 +326,12 @@ static bool check_destinations(const struct dp_config *config, const struct yml_
 
 /* ---- whole files ---- */
 
+static const cpu_set_t *process_cpus(const struct dp_config *config);
+
 void dp_config_init(struct dp_config *config)
 {
     memset(config, 0, sizeof *config);
+    process_cpus(config);
     set_defaults(&dp_sections[0], config, (uint8_t *)config);
 }
 
@@ -370,16 +373,23 @@ int dp_config_load(const char *path, struct dp_config *ret_config, char *error, 
 
 /* ---- for those who work from it ---- */
 
+/*
+ * The CPUs that this process may run on, as they were at the first question: EAL pins the control thread to one of them later.
+ */
+static const cpu_set_t *process_cpus(const struct dp_config *config)
+{
+    static cpu_set_t cpus;
+    if (!CPU_COUNT(&cpus) && (sched_getaffinity(0, sizeof cpus, &cpus) < 0 || !CPU_COUNT(&cpus)))
+        CPU_SET(config->main_cpu % CPU_SETSIZE, &cpus);
+    return &cpus;
+}
+
 bool dp_config_worker_cpus(const struct dp_config *config, uint32_t ret_cpus[])
 {
-    cpu_set_t allowed, used;
+    const cpu_set_t *allowed = process_cpus(config);
+    cpu_set_t used;
     CPU_ZERO(&used);
-    if (config->main_cpu < CPU_SETSIZE)
-        CPU_SET(config->main_cpu, &used);
-    if (sched_getaffinity(0, sizeof allowed, &allowed) < 0 || !CPU_COUNT(&allowed)) {
-        CPU_ZERO(&allowed);
-        CPU_SET(config->main_cpu % CPU_SETSIZE, &allowed);
-    }
+    CPU_SET(config->main_cpu % CPU_SETSIZE, &used);
     bool shared = false;
     uint32_t cpu = config->main_cpu;
     for (unsigned i = 0; i < config->workers.count; i++) {
@@ -388,7 +398,7 @@ bool dp_config_worker_cpus(const struct dp_config *config, uint32_t ret_cpus[])
         else
             do
                 cpu = (cpu + 1) % CPU_SETSIZE;
-            while (!CPU_ISSET(cpu, &allowed));
+            while (!CPU_ISSET(cpu, allowed));
         ret_cpus[i] = cpu;
         shared |= CPU_ISSET(cpu, &used) != 0;
         CPU_SET(cpu, &used);

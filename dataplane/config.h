@@ -57,6 +57,7 @@ struct dp_link_config {
     char device[DP_SIDES][DP_DEVICE_BYTES]; /* PCI address "0000:03:00.0", or vdev "net_af_packet0,iface=p0" */
     uint32_t line[DP_SIDES];                /* where the file names them, for errors found later; 0 = not from a file */
     enum dp_link_mode mode;
+    uint16_t mtu; /* of both ports, 0 = as they have it */
 };
 
 struct dp_config {

@@ -48,6 +48,11 @@ static const struct dp_key link_keys[] = {
      "taps "
      "or mirror ports and nothing is ever sent.",
      .choices = modes, .kind = DP_KEY_CHOICE, IN(struct dp_link_config, mode)},
+    {"mtu", "0",
+     "Largest IP packet of both ports, for physical ports in networks with jumbo frames; frames larger than a packet "
+     "buffer "
+     "become chains. 0: what the ports have.",
+     "a number of bytes", .max = 9600, .kind = DP_KEY_NUMBER, IN(struct dp_link_config, mtu)},
     {.name = NULL},
 };
 
@@ -181,7 +186,7 @@ static const struct dp_key control_keys[] = {
 };
 
 const struct dp_section dp_sections[] = {
-    {"", "the configuration", "The top of the file.", root_keys, 0, 0, 0},
+    {"", "the configuration", "Everything but `links` may be left out.", root_keys, 0, 0, 0},
     {"links[]", "a link", "One link: a pair of ports. At most 16.", link_keys, sizeof(struct dp_link_config),
      offsetof(struct dp_config, link_count), DP_LINKS_MAX},
     {"workers", "workers", "Threads that process packets.", worker_keys, 0, 0, 0},

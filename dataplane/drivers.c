@@ -7,24 +7,56 @@
 #include "base/yaml.h"
 
 const struct dp_driver dp_drivers[] = {
-    {"net_af_packet", "iface", "iface", "net_af_packet0,iface=eth1,framecnt=4096", DP_LINK_SOURCE_KERNEL, true, false,
-     "a ring that is too small loses packets unseen: framecnt=4096 or more; the outer tag 0x88a8 of QinQ becomes "
-     "0x8100; "
-     "the kernel puts IPv4 fragments together first: use net_pcap or net_af_xdp where fragments matter"},
-    {"net_af_xdp", "iface", "iface", "net_af_xdp0,iface=eth1", DP_LINK_SOURCE_KERNEL, false, false, ""},
-    {"net_pcap", "iface", "iface|rx_iface|rx_iface_in|rx_pcap", "net_pcap0,iface=eth1", DP_LINK_SOURCE_KERNEL, true,
-     false, ""},
-    {"net_tap", "iface", NULL, "net_tap0,iface=sce0", DP_LINK_SOURCE_DRIVER, false, false,
-     "one system call a packet: 0.1 Mpps"},
-    {"net_memif", NULL, NULL, "net_memif0,role=client,socket=/run/memif.sock,id=0", DP_LINK_SOURCE_DRIVER, false, false,
-     "for process-to-process traffic; zero-copy=yes on the client is five times faster"},
-    {"net_null", NULL, NULL, "net_null0,size=64", DP_LINK_SOURCE_NONE, false, true, "makes packets up, for benches"},
-    {"net_ring", NULL, NULL, "net_ring0", DP_LINK_SOURCE_NONE, true, false,
-     "gives back what was sent to it, for tests"},
+    {.name = "net_af_packet",
+     .interface_argument = "iface",
+     .required = "iface",
+     .example = "net_af_packet0,iface=eth1,framecnt=4096",
+     .link_source = DP_LINK_SOURCE_KERNEL,
+     .fixed_queues = true,
+     .remark = "give framecnt=4096: a smaller ring loses packets and does not count them"},
+    {.name = "net_af_xdp",
+     .interface_argument = "iface",
+     .required = "iface",
+     .example = "net_af_xdp0,iface=eth1",
+     .link_source = DP_LINK_SOURCE_KERNEL,
+     .fixed_queues = true,
+     .remark = ""},
+    {.name = "net_pcap",
+     .interface_argument = "iface",
+     .required = "iface|rx_iface|rx_iface_in|rx_pcap",
+     .example = "net_pcap0,iface=eth1",
+     .link_source = DP_LINK_SOURCE_KERNEL,
+     .fixed_queues = true,
+     .remark = ""},
+    {.name = "net_tap",
+     .interface_argument = "iface",
+     .example = "net_tap0,iface=sce0",
+     .link_source = DP_LINK_SOURCE_DRIVER,
+     .rss_is_not_ours = true,
+     .remark = "one system call a packet: 0.1 Mpps"},
+    {.name = "net_memif",
+     .example = "net_memif0,role=client,socket=/run/memif.sock,id=0",
+     .link_source = DP_LINK_SOURCE_DRIVER,
+     .remark = "zero-copy=yes on the client is five times faster"},
+    {.name = "net_null",
+     .example = "net_null0,size=64",
+     .link_source = DP_LINK_SOURCE_NONE,
+     .many_tx_queues = true,
+     .remark = "makes packets up without end, for benches"},
+    {.name = "net_ring",
+     .example = "net_ring0",
+     .link_source = DP_LINK_SOURCE_NONE,
+     .remark = "gives back what is sent to it, for tests"},
     {.name = NULL},
 };
 
-static const struct dp_driver physical = {"", NULL, NULL, "0000:03:00.0", DP_LINK_SOURCE_DRIVER, false, true, ""};
+static const struct dp_driver physical = {
+    .name = "",
+    .example = "0000:03:00.0",
+    .link_source = DP_LINK_SOURCE_DRIVER,
+    .many_tx_queues = true,
+    .remark = "",
+};
 
 static const char *const link_source_names[] = {"driver", "kernel", "none"};
 

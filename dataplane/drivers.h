@@ -21,9 +21,10 @@ struct dp_driver {
     const char *required;           /* arguments of which one must be there, separated by "|", or NULL */
     const char *example;
     enum dp_link_source link_source;
-    bool fixed_queues;   /* rx queues exist whether configured or not: all are polled */
-    bool many_tx_queues; /* a tx queue a worker, though there is one rx queue */
-    const char *remark;  /* what an operator must know, or "" */
+    bool fixed_queues;    /* rx queues exist whether configured or not: all are polled */
+    bool many_tx_queues;  /* a tx queue a worker, though there is one rx queue */
+    bool rss_is_not_ours; /* claims RSS, but does not spread by it */
+    const char *remark;   /* what an operator must know, or "" */
 };
 
 /* Virtual devices; ends with .name = NULL. */

@@ -3,7 +3,7 @@
  *
  *     dp_eal_start()      once a process; lcore 0 is the control thread, lcore 1 + w is worker w
  *     dp_ports_find()     ports of the configuration, their abilities, and the plan: queues, spread, descriptors
- *     dp_ports_setup()    configures queues, RSS, promiscuous mode; takes the mbuf pool
+ *     dp_ports_setup()    configures queues and RSS; takes the mbuf pool
  *     dp_ports_start()    packets begin to arrive
  *     dp_ports_stop(), dp_ports_close(), dp_eal_stop()
  *
@@ -32,7 +32,8 @@ struct dp_eal_options {
     uint32_t megabytes; /* DPDK memory, mbufs included; 0 = 64 without hugepages, as needed with them */
     bool telemetry;     /* DPDK's telemetry socket */
     unsigned device_count;
-    const char *devices[DP_PORTS_MAX]; /* PCI addresses and vdev strings */
+    const char
+        *devices[DP_PORTS_MAX]; /* PCI addresses; virtual devices may stand here too: dp_ports_find() makes them */
 };
 
 /* For replay, benches and tests: `workers` on any CPU, plain pages, no devices, no telemetry; 0.2 s to start. */
@@ -50,6 +51,9 @@ void dp_eal_options_config(struct dp_eal_options *options, const struct dp_confi
  */
 int dp_eal_start(const struct dp_eal_options *options, char *error, size_t error_size);
 void dp_eal_stop(void);
+
+/* The latest error that DPDK told since the last call, or "": the reason behind its error codes. */
+const char *dp_eal_last_error(void);
 
 /* ---- ports ---- */
 
@@ -98,8 +102,8 @@ static inline struct dp_port *dp_ports_at(struct dp_ports *ports, unsigned link,
 }
 
 /*
- * Finds the ports of the configuration (EAL has probed them) and plans them for `workers`. 0, or -errno with "FILE:LINE: ..." in
- * `error`. Reads only: no port is changed.
+ * Makes the virtual devices of the configuration, finds all its ports and plans them for `workers`. 0, or -errno with
+ * "FILE:LINE: ..." in `error`.
  */
 int dp_ports_find(const struct dp_config *config, unsigned workers, struct dp_ports *ret_ports, char *error,
                   size_t error_size);
@@ -111,19 +115,19 @@ void dp_ports_owners(const struct dp_ports *ports, uint8_t ret_owners[FT_SHARDS]
 
 /* Mbufs that queues, workers' caches and bursts need; `extra` is what the engine holds besides (rings, reassembly). */
 uint32_t dp_ports_mbufs(const struct dp_ports *ports, uint32_t extra);
-/* The same before EAL has started, as an upper bound from the configuration alone; used for dp_eal_options.megabytes. */
+/* The same before EAL has started, as an upper bound from the configuration alone, or memory.mbufs; used for dp_eal_options.megabytes. */
 uint32_t dp_config_mbufs(const struct dp_config *config);
 
 /*
- * Configures every port: queues, the symmetric RSS key 0x6D5A over the port's key size, RETA by `owners`, promiscuous mode, frames
- * larger than an mbuf as chains where the port can. 0, or -errno with the port and what it refused in `error`.
+ * Configures every port: queues, the symmetric RSS key 0x6D5A over the port's key size, frames larger than an mbuf as chains where the
+ * port can. 0, or -errno with the port and what it refused in `error`.
  */
-int dp_ports_setup(struct dp_ports *ports, struct rte_mempool *pool, const uint8_t owners[FT_SHARDS], char *error,
-                   size_t error_size);
+int dp_ports_setup(struct dp_ports *ports, struct rte_mempool *pool, char *error, size_t error_size);
+
+/* Starts every port, promiscuous, with the RETA of RSS ports by `owners`. */
+int dp_ports_start(struct dp_ports *ports, const uint8_t owners[FT_SHARDS], char *error, size_t error_size);
 /* Rewrites the RETA of RSS ports after the owner map changed; packets in flight reach their old worker as strays. */
 int dp_ports_set_owners(struct dp_ports *ports, const uint8_t owners[FT_SHARDS], char *error, size_t error_size);
-
-int dp_ports_start(struct dp_ports *ports, char *error, size_t error_size);
 void dp_ports_stop(struct dp_ports *ports); /* also of ports that were never started */
 void dp_ports_close(struct dp_ports *ports);
 
