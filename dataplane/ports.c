@@ -214,6 +214,12 @@ static int refuse(const struct dp_port *port, const char *what, int result, char
     return result;
 }
 
+static void make_key(uint8_t key[RSS_KEY_BYTES_MAX])
+{
+    for (unsigned i = 0; i < RSS_KEY_BYTES_MAX; i++)
+        key[i] = i % 2 ? 0x5a : 0x6d;
+}
+
 static int configure(struct dp_port *port, const struct rte_eth_dev_info *info, char *error, size_t error_size)
 {
     uint8_t key[RSS_KEY_BYTES_MAX];
@@ -221,8 +227,7 @@ static int configure(struct dp_port *port, const struct rte_eth_dev_info *info, 
     /* The MTU of a kernel interface is the operator's */
     if (!port->interface[0])
         conf.rxmode.mtu = port->mtu;
-    for (unsigned i = 0; i < sizeof key; i++)
-        key[i] = i % 2 ? 0x5a : 0x6d;
+    make_key(key);
     if (port->spread == DP_SPREAD_RSS) {
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
         conf.rx_adv_conf.rss_conf =
@@ -295,6 +300,32 @@ int dp_ports_set_owners(struct dp_ports *ports, const uint8_t owners[FT_SHARDS],
     return 0;
 }
 
+/*
+ * Some drivers overlook the key of the configuration: read back, and given once more. A port that keeps another key still spreads
+ * its packets, only its hash is of no use.
+ */
+static void check_key(struct dp_port *port)
+{
+    uint8_t key[RSS_KEY_BYTES_MAX], found[RSS_KEY_BYTES_MAX];
+    struct rte_eth_dev_info info;
+    if (rte_eth_dev_info_get(port->port_id, &info) < 0)
+        return;
+    uint8_t key_bytes = info.hash_key_size ? info.hash_key_size : RSS_KEY_BYTES_USUAL;
+    struct rte_eth_rss_conf ours = {.rss_key = key, .rss_key_len = key_bytes, .rss_hf = port->rss_types};
+    struct rte_eth_rss_conf theirs = {.rss_key = found, .rss_key_len = key_bytes};
+    make_key(key);
+    for (unsigned attempt = 0; attempt < 2; attempt++) {
+        memset(found, 0, sizeof found);
+        if (rte_eth_dev_rss_hash_conf_get(port->port_id, &theirs) == 0 && !memcmp(key, found, key_bytes))
+            return;
+        if (attempt == 0)
+            rte_eth_dev_rss_hash_update(port->port_id, &ours);
+    }
+    port->hash_is_shard = false;
+    log_line(LOG_WARNING, "ports", "%s does not take the symmetric RSS key: packets change workers in software",
+             port->device);
+}
+
 int dp_ports_start(struct dp_ports *ports, const uint8_t owners[FT_SHARDS], char *error, size_t error_size)
 {
     for (unsigned i = 0; i < ports->count; i++) {
@@ -307,6 +338,8 @@ int dp_ports_start(struct dp_ports *ports, const uint8_t owners[FT_SHARDS], char
         /* rings and files have no such mode */
         if (result < 0 && result != -ENOTSUP)
             return refuse(port, "promiscuous mode", result, error, error_size);
+        if (port->spread == DP_SPREAD_RSS)
+            check_key(port);
     }
     /* Some drivers write a RETA of their own when they start: ours comes after */
     return dp_ports_set_owners(ports, owners, error, error_size);
