@@ -74,11 +74,12 @@ struct dp_view {
 enum dp_link_type {
     DP_LINK_ETHERNET,
     DP_LINK_RAW_IP,
-    DP_LINK_SLL,
-    DP_LINK_SLL2,
-    DP_LINK_NULL,
-    DP_LINK_LOOP,
-    DP_LINK_PPP
+    DP_LINK_SLL,  /* Linux cooked capture */
+    DP_LINK_SLL2, /* its second version */
+    DP_LINK_NULL, /* BSD loopback: protocol family in the byte order of the host */
+    DP_LINK_LOOP, /* the same, big-endian */
+    DP_LINK_PPP,
+    DP_LINK_CHDLC, /* Cisco HDLC */
 };
 
 /*

@@ -506,6 +506,8 @@ static __rte_always_inline enum dp_parse_result parse_link(struct parser *p, enu
         return parse_family_link(p);
     case DP_LINK_PPP:
         return parse_ppp_link(p);
+    case DP_LINK_CHDLC:
+        return parse_typed_link(p, 4, 2);
     }
     return DP_PARSE_not_ip;
 }

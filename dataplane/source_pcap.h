@@ -29,7 +29,10 @@ struct dp_source_pcap;
 struct dp_source_pcap *dp_source_pcap_open(const char *path, char ret_error[DP_SOURCE_PCAP_ERROR_BYTES]);
 void dp_source_pcap_close(struct dp_source_pcap *source);
 
-/* One for the whole source: libpcap refuses a pcapng file whose interfaces differ in it. */
+/*
+ * One for the whole source: libpcap refuses a pcapng file where its interfaces differ in it, and, up to 1.10, where several
+ * of them are raw IP.
+ */
 enum dp_link_type dp_source_pcap_link_type(const struct dp_source_pcap *source);
 
 /*

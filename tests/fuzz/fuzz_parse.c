@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     if (size < 2 || size > 65000)
         return 0;
-    enum dp_link_type link_type = (enum dp_link_type)(bytes[0] % (DP_LINK_PPP + 1));
+    enum dp_link_type link_type = (enum dp_link_type)(bytes[0] % (DP_LINK_CHDLC + 1));
     size_t frame_bytes = size - 2, cut = bytes[1] < frame_bytes ? bytes[1] : frame_bytes;
     uint8_t *whole = copy_of(bytes + 2, frame_bytes);
     uint8_t *parts[2] = {copy_of(bytes + 2, cut), copy_of(bytes + 2 + cut, frame_bytes - cut)};

@@ -818,6 +818,8 @@ Test(parse, link_types)
         {DP_LINK_PPP, 2, "\0\x57", DP_PARSE_ok},
         {DP_LINK_PPP, 8, "\xff\3\2\x81\0\1\1\x40", DP_PARSE_ok},
         {DP_LINK_PPP, 4, "\xff\3\xc0\x21", DP_PARSE_not_ip},
+        {DP_LINK_CHDLC, 4, "\x0f\0\x08\0", DP_PARSE_ok},
+        {DP_LINK_CHDLC, 4, "\x8f\0\x80\x35", DP_PARSE_not_ip}, /* SLARP keepalive */
     };
     for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
         struct frame f = {.size = 0};
@@ -851,7 +853,7 @@ Test(parse, link_headers_cut_off)
         uint32_t size;
     } links[] = {
         {DP_LINK_ETHERNET, 13}, {DP_LINK_RAW_IP, 0}, {DP_LINK_SLL, 15}, {DP_LINK_SLL2, 19}, {DP_LINK_NULL, 3},
-        {DP_LINK_LOOP, 3},      {DP_LINK_PPP, 0},    {DP_LINK_PPP, 2},  {DP_LINK_PPP, 3},
+        {DP_LINK_LOOP, 3},      {DP_LINK_PPP, 0},    {DP_LINK_PPP, 2},  {DP_LINK_PPP, 3},   {DP_LINK_CHDLC, 3},
     };
     for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
         struct frame f = {.size = 0};
@@ -877,7 +879,7 @@ Test(parse, no_length_of_a_frame_is_read_past)
         for (uint32_t size = 0; size <= f.size; size++) {
             uint8_t *bytes = map + room - size;
             memcpy(bytes, f.bytes, size);
-            for (unsigned link_type = 0; link_type <= DP_LINK_PPP; link_type++) {
+            for (unsigned link_type = 0; link_type <= DP_LINK_CHDLC; link_type++) {
                 struct rte_mbuf m = mbuf_of(bytes, size);
                 struct dp_view view;
                 dp_parse(&m, (enum dp_link_type)link_type, &view);
