@@ -1,0 +1,246 @@
+/*
+ * The buckets: lookup, insert with displacement, remove. All but the prefetches touches one shard's range only.
+ */
+#include <emmintrin.h>
+
+#include "flowtable/table_priv.h"
+
+/* Buckets looked at in search of a displacement: bounds the cost of one insert. */
+#define DISPLACE_NODES_MAX 64u
+
+/* Bit i: place i has the tag. The owner's plain read: nobody else writes. */
+static inline uint32_t places_of(const struct ft_bucket *bucket, uint16_t tag)
+{
+    __m128i tags = _mm_load_si128((const __m128i *)(const void *)bucket->tag);
+    __m128i equal = _mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag));
+    return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(equal, _mm_setzero_si128()));
+}
+
+static inline unsigned first_place(uint32_t places)
+{
+    return (unsigned)__builtin_ctz(places);
+}
+
+static void bucket_write_begin(struct ft_bucket *bucket)
+{
+    FT_SET(bucket->version, bucket->version + 1);
+    /* B0: the odd version before all stores of the write; partner: the acquire fence Q1 (read.c). */
+    rte_atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static void bucket_write_end(struct ft_bucket *bucket)
+{
+    /* B1: release, so that who sees the even version sees the write; partner: the acquire load Q0 (read.c). */
+    __atomic_store_n(&bucket->version, bucket->version + 1, __ATOMIC_RELEASE);
+}
+
+static void place_set(struct ft_bucket *bucket, unsigned place, uint16_t tag, ft_slot slot, bool second)
+{
+    FT_SET(bucket->slot[place], slot);
+    FT_SET(bucket->tag[place], tag);
+    bucket->second = (uint8_t)((bucket->second & ~(1u << place)) | (uint32_t)second << place);
+}
+
+/* ---- lookup ---- */
+
+static ft_slot bucket_find(const struct ft *ft, const struct ft_bucket *bucket, uint32_t places,
+                           const struct ft_key *key)
+{
+    for (; places; places &= places - 1) {
+        ft_slot slot = bucket->slot[first_place(places)];
+        if (likely(ft_slot_holds(ft, slot, key)))
+            return slot;
+    }
+    return FT_SLOT_NONE;
+}
+
+/* Keys of the burst that may stand in their second bucket: few, so a second pass with prefetches of its own. */
+static uint32_t lookup_second(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], uint32_t pending,
+                              ft_slot ret_slots[])
+{
+    uint32_t hits = 0, buckets[FT_BURST_MAX];
+    for (uint32_t left = pending; left; left &= left - 1) {
+        unsigned i = first_place(left);
+        buckets[i] = ft_other_bucket(ft, (uint8_t)hashes[i], ft_first_bucket(ft, hashes[i]), ft_tag(hashes[i]));
+        rte_prefetch0(&ft->buckets[buckets[i]]);
+    }
+    for (uint32_t left = pending; left; left &= left - 1) {
+        unsigned i = first_place(left);
+        const struct ft_bucket *bucket = &ft->buckets[buckets[i]];
+        ret_slots[i] = bucket_find(ft, bucket, places_of(bucket, ft_tag(hashes[i])), &keys[i]);
+        hits |= (uint32_t)(ret_slots[i] != FT_SLOT_NONE) << i;
+    }
+    return hits;
+}
+
+uint32_t ft_lookup_bulk(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], unsigned count,
+                        ft_slot ret_slots[])
+{
+    const struct ft_bucket *buckets[FT_BURST_MAX];
+    uint8_t places[FT_BURST_MAX];
+    for (unsigned i = 0; i < count; i++) {
+        buckets[i] = &ft->buckets[ft_first_bucket(ft, hashes[i])];
+        rte_prefetch0(buckets[i]);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        places[i] = (uint8_t)places_of(buckets[i], ft_tag(hashes[i]));
+        if (places[i]) {
+            ft_slot slot = buckets[i]->slot[first_place(places[i])];
+            rte_prefetch0(&ft->arrays.hot[slot]);
+            if (keys[i].is_v6)
+                rte_prefetch0(&ft->v6[slot]);
+        }
+    }
+    uint32_t hits = 0, pending = 0;
+    for (unsigned i = 0; i < count; i++) {
+        ret_slots[i] = bucket_find(ft, buckets[i], places[i], &keys[i]);
+        uint32_t hit = ret_slots[i] != FT_SLOT_NONE;
+        hits |= hit << i;
+        pending |= (uint32_t)(!hit && buckets[i]->overflow) << i;
+    }
+    if (unlikely(pending))
+        hits |= lookup_second(ft, keys, hashes, pending, ret_slots);
+    return hits;
+}
+
+/* ---- insert ---- */
+
+/* A step of the search: `bucket` is reached from the node `parent` by moving the key of its place `place` there. */
+struct displace_node {
+    uint32_t bucket;
+    uint8_t parent; /* of the two roots: themselves */
+    uint8_t place;
+};
+
+static_assert(DISPLACE_NODES_MAX <= UINT8_MAX, "node numbers fit a byte");
+
+/* Moves the key of one place into a free place of its other bucket: the new place is written before the old is cleared. */
+static void displace(struct ft *ft, uint32_t from_bucket, unsigned from_place, uint32_t to_bucket)
+{
+    struct ft_bucket *from = &ft->buckets[from_bucket], *to = &ft->buckets[to_bucket];
+    bool was_second = from->second >> from_place & 1;
+
+    bucket_write_begin(to);
+    place_set(to, first_place(places_of(to, 0)), from->tag[from_place], from->slot[from_place], !was_second);
+    if (was_second)
+        FT_SET(to->overflow, to->overflow - 1);
+    bucket_write_end(to);
+
+    bucket_write_begin(from);
+    place_set(from, from_place, 0, 0, false);
+    if (!was_second)
+        FT_SET(from->overflow, from->overflow + 1);
+    bucket_write_end(from);
+}
+
+/* Frees a place in the root bucket of the path that ends in nodes[last], whose place `place` can move to `target`. */
+static uint32_t displace_along(struct ft *ft, const struct displace_node nodes[], unsigned last, unsigned place,
+                               uint32_t target, unsigned *ret_moves)
+{
+    unsigned moves = 0;
+    for (;;) {
+        displace(ft, nodes[last].bucket, place, target);
+        moves++;
+        if (nodes[last].parent == last)
+            break;
+        target = nodes[last].bucket;
+        place = nodes[last].place;
+        last = nodes[last].parent;
+    }
+    *ret_moves = moves;
+    return nodes[last].bucket;
+}
+
+/* True when `bucket` is on the path to nodes[node]: a key could then be asked to move twice. */
+static bool on_path(const struct displace_node nodes[], unsigned node, uint32_t bucket)
+{
+    for (;; node = nodes[node].parent) {
+        if (nodes[node].bucket == bucket)
+            return true;
+        if (nodes[node].parent == node)
+            return false;
+    }
+}
+
+/*
+ * Breadth-first from both buckets of the key, so the shortest path of moves is found. Returns the bucket in which a place was
+ * freed, or FT_BUCKET_NONE.
+ */
+static uint32_t make_room(struct ft *ft, uint8_t shard, uint32_t first, uint32_t second)
+{
+    struct displace_node nodes[DISPLACE_NODES_MAX] = {{.bucket = first, .parent = 0}, {.bucket = second, .parent = 1}};
+    unsigned count = first == second ? 1 : 2;
+    for (unsigned n = 0; n < count; n++) {
+        const struct ft_bucket *bucket = &ft->buckets[nodes[n].bucket];
+        for (unsigned place = 0; place < FT_BUCKET_PLACES; place++) {
+            uint32_t target = ft_other_bucket(ft, shard, nodes[n].bucket, bucket->tag[place]);
+            if (places_of(&ft->buckets[target], 0)) {
+                unsigned moves;
+                uint32_t freed = displace_along(ft, nodes, n, place, target, &moves);
+                FT_COUNT(ft->shards[shard].displaced, moves);
+                return freed;
+            }
+            if (count < DISPLACE_NODES_MAX && !on_path(nodes, n, target))
+                nodes[count++] = (struct displace_node){target, (uint8_t)n, (uint8_t)place};
+        }
+    }
+    return FT_BUCKET_NONE;
+}
+
+uint32_t ft_index_make_room(struct ft *ft, uint64_t hash)
+{
+    uint8_t shard = (uint8_t)hash;
+    uint32_t first = ft_first_bucket(ft, hash);
+    if (likely(places_of(&ft->buckets[first], 0)))
+        return first;
+    uint32_t second = ft_other_bucket(ft, shard, first, ft_tag(hash));
+    if (places_of(&ft->buckets[second], 0))
+        return second;
+    return make_room(ft, shard, first, second);
+}
+
+void ft_index_insert(struct ft *ft, uint64_t hash, uint32_t chosen, ft_slot slot)
+{
+    uint32_t first = ft_first_bucket(ft, hash);
+    struct ft_bucket *bucket = &ft->buckets[chosen];
+    bucket_write_begin(bucket);
+    place_set(bucket, first_place(places_of(bucket, 0)), ft_tag(hash), slot, chosen != first);
+    bucket_write_end(bucket);
+    if (chosen == first)
+        return;
+    struct ft_bucket *home = &ft->buckets[first];
+    bucket_write_begin(home);
+    FT_SET(home->overflow, home->overflow + 1);
+    bucket_write_end(home);
+}
+
+/* ---- remove ---- */
+
+static bool bucket_clear(struct ft_bucket *bucket, uint16_t tag, ft_slot slot)
+{
+    for (uint32_t places = places_of(bucket, tag); places; places &= places - 1) {
+        unsigned place = first_place(places);
+        if (bucket->slot[place] != slot)
+            continue;
+        bucket_write_begin(bucket);
+        place_set(bucket, place, 0, 0, false);
+        bucket_write_end(bucket);
+        return true;
+    }
+    return false;
+}
+
+void ft_index_remove(struct ft *ft, uint64_t hash, ft_slot slot)
+{
+    uint16_t tag = ft_tag(hash);
+    uint32_t first = ft_first_bucket(ft, hash);
+    struct ft_bucket *home = &ft->buckets[first];
+    if (likely(bucket_clear(home, tag, slot)))
+        return;
+    bool found = bucket_clear(&ft->buckets[ft_other_bucket(ft, (uint8_t)hash, first, tag)], tag, slot);
+    assert(found);
+    (void)found;
+    bucket_write_begin(home);
+    FT_SET(home->overflow, home->overflow - 1);
+    bucket_write_end(home);
+}

@@ -1,0 +1,351 @@
+/*
+ * The table's memory, keys and hashes, and the owner's calls that change a flow.
+ */
+#include "flowtable/table.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "flowtable/table_priv.h"
+
+#define HUGEPAGE_BYTES (UINT64_C(2) << 20)
+#define TIMEOUT_MAX_NS (UINT64_C(3650) * 86400 * 1000000000)
+
+/* ---- create ---- */
+
+void ft_config_init(struct ft_config *config)
+{
+    *config = (struct ft_config){
+        .capacity_flows = UINT64_C(1) << 20,
+        .timeout_ns =
+            {
+#define X(name, seconds) [FT_TIMEOUT_##name] = UINT64_C(seconds) * 1000000000,
+                FT_TIMEOUTS(X)
+#undef X
+            },
+        .readers_max = 8,
+        .unanswered_share_pct = 50,
+        .hugepages = true,
+    };
+}
+
+static bool in_range(const char *name, uint64_t value, uint64_t min, uint64_t max, char *error, size_t error_size)
+{
+    if (value >= min && value <= max)
+        return true;
+    snprintf(error, error_size, "flow_table.%s: %" PRIu64 " is out of range, expected %" PRIu64 " to %" PRIu64, name,
+             value, min, max);
+    return false;
+}
+
+static bool check_config(const struct ft_config *config, char *error, size_t error_size)
+{
+    static const char *const timeout_names[] = {
+#define X(name, seconds) "timeouts_s." #name " (in nanoseconds)",
+        FT_TIMEOUTS(X)
+#undef X
+    };
+    for (unsigned i = 0; i < FT_TIMEOUT_COUNT; i++)
+        if (!in_range(timeout_names[i], config->timeout_ns[i], 1, TIMEOUT_MAX_NS, error, error_size))
+            return false;
+    return in_range("capacity_flows", config->capacity_flows, FT_CAPACITY_FLOWS_MIN, FT_CAPACITY_FLOWS_MAX, error,
+                    error_size) &&
+           in_range("readers_max", config->readers_max, 1, FT_READERS_MAX, error, error_size) &&
+           in_range("unanswered_share_pct", config->unanswered_share_pct, 1, 100, error, error_size);
+}
+
+/* splitmix64 (Steele, Lea and Flood 2014): spreads a fixed seed over the secret. */
+static uint64_t splitmix64(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static bool draw_secret(struct ft *ft, uint64_t seed, char *error, size_t error_size)
+{
+    if (seed) {
+        for (size_t i = 0; i < 2 * (FT_KEY_WORDS + 1); i++)
+            ft->secret[i / (FT_KEY_WORDS + 1)][i % (FT_KEY_WORDS + 1)] = splitmix64(&seed);
+        return true;
+    }
+    /* Up to 256 bytes come whole or not at all. */
+    static_assert(sizeof ft->secret <= 256, "getrandom() is not interrupted");
+    if (getrandom(ft->secret, sizeof ft->secret, 0) == (ssize_t)sizeof ft->secret)
+        return true;
+    snprintf(error, error_size, "flow table: no random numbers for the secret of its hash: %s", strerror(errno));
+    return false;
+}
+
+static uint64_t square_root(uint64_t n)
+{
+    uint64_t root = 0;
+    for (uint64_t bit = UINT64_C(1) << 31; bit; bit >>= 1)
+        if ((root + bit) * (root + bit) <= n)
+            root += bit;
+    return root;
+}
+
+static void set_sizes(struct ft *ft, const struct ft_config *config)
+{
+    uint64_t capacity = config->capacity_flows;
+    while (FT_CHUNK_SLOTS_MIN << ft->chunk_shift < FT_CHUNK_SLOTS_MAX &&
+           (uint64_t)(FT_CHUNK_SLOTS_MIN * 2) << ft->chunk_shift <= capacity / 4096)
+        ft->chunk_shift++;
+    ft->chunk_shift += (uint32_t)__builtin_ctz(FT_CHUNK_SLOTS_MIN);
+    uint64_t chunks = (capacity + (UINT64_C(1) << ft->chunk_shift) - 1) >> ft->chunk_shift;
+    ft->capacity_flows = chunks << ft->chunk_shift;
+    ft->chunk_count = (uint32_t)(chunks + FT_SHARDS);
+
+    /* Shards of random keys differ by the square root of their mean; at four times that, buckets are 75 % full. */
+    uint64_t mean = (capacity + FT_SHARDS - 1) / FT_SHARDS;
+    uint64_t buckets = (mean + 4 * square_root(mean) + 5) / 6;
+    ft->shard_buckets = buckets < 8 ? 8 : (uint32_t)buckets;
+
+    uint64_t share = mean * config->unanswered_share_pct / 100;
+    ft->unanswered_max = config->unanswered_share_pct == 100 ? UINT32_MAX : share ? (uint32_t)share : 1;
+    ft->readers_max = config->readers_max;
+
+    uint64_t shortest_ns = UINT64_MAX;
+    for (unsigned i = 0; i < FT_TIMEOUT_COUNT; i++) {
+        ft->arrays.timeout_ns[i] = config->timeout_ns[i];
+        if (config->timeout_ns[i] < shortest_ns)
+            shortest_ns = config->timeout_ns[i];
+    }
+    ft->late_ns = shortest_ns / 8 < FT_SWEEP_LATE_NS ? shortest_ns / 8 : FT_SWEEP_LATE_NS;
+}
+
+/* Takes the next array out of the reserved range; with no range yet (first pass) only adds up the sizes. */
+static void *carve(struct ft *ft, size_t *offset, uint64_t size)
+{
+    void *array = ft->memory ? (uint8_t *)ft->memory + *offset : NULL;
+    *offset += (size + HUGEPAGE_BYTES - 1) & ~(HUGEPAGE_BYTES - 1);
+    return array;
+}
+
+static size_t lay_out(struct ft *ft)
+{
+    uint64_t slots = (uint64_t)ft->chunk_count << ft->chunk_shift;
+    size_t offset = 0;
+    ft->buckets = carve(ft, &offset, (uint64_t)ft->shard_buckets * FT_SHARDS * sizeof *ft->buckets);
+    ft->arrays.hot = carve(ft, &offset, slots * sizeof *ft->arrays.hot);
+    ft->arrays.cold = carve(ft, &offset, slots * sizeof *ft->arrays.cold);
+    ft->link = carve(ft, &offset, slots * sizeof *ft->link);
+    ft->chunks = carve(ft, &offset, (uint64_t)ft->chunk_count * sizeof *ft->chunks);
+    ft->owners = carve(ft, &offset, (uint64_t)ft->chunk_count * sizeof *ft->owners);
+    ft->v6 = carve(ft, &offset, slots * sizeof *ft->v6);
+    return offset;
+}
+
+static bool reserve(struct ft *ft, bool hugepages, char *error, size_t error_size)
+{
+    size_t size = lay_out(ft);
+    uint64_t slots = (uint64_t)ft->chunk_count << ft->chunk_shift;
+    uint64_t needed = size - slots * sizeof *ft->v6;
+    uint64_t present = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (needed > present) {
+        snprintf(error, error_size,
+                 "flow_table.capacity_flows: %" PRIu64 " flows need %" PRIu64 " MiB, this machine has %" PRIu64 " MiB",
+                 ft->capacity_flows, needed >> 20, present >> 20);
+        return false;
+    }
+    ft->memory_bytes = size + HUGEPAGE_BYTES; /* to align the arrays to large pages */
+    void *memory =
+        mmap(NULL, ft->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) {
+        snprintf(error, error_size, "flow_table.capacity_flows: %" PRIu64 " flows need %zu MiB of address space: %s",
+                 ft->capacity_flows, ft->memory_bytes >> 20, strerror(errno));
+        ft->memory_bytes = 0;
+        return false;
+    }
+    if (hugepages)
+        madvise(memory, ft->memory_bytes, MADV_HUGEPAGE);
+    uintptr_t aligned = ((uintptr_t)memory + HUGEPAGE_BYTES - 1) & ~(uintptr_t)(HUGEPAGE_BYTES - 1);
+    ft->memory = (void *)aligned;
+    ft->mapping = memory;
+    lay_out(ft);
+    return true;
+}
+
+struct ft *ft_create(const struct ft_config *config, char *error, size_t error_size)
+{
+    if (!check_config(config, error, error_size))
+        return NULL;
+    size_t qsbr_size = rte_rcu_qsbr_get_memsize(config->readers_max);
+    struct ft *ft = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof *ft);
+    struct rte_rcu_qsbr *qsbr = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_CACHE_LINE_ROUNDUP(qsbr_size));
+    if (!ft || !qsbr) {
+        snprintf(error, error_size, "flow table: no memory for %zu bytes", sizeof *ft + qsbr_size);
+        free(ft);
+        free(qsbr);
+        return NULL;
+    }
+    memset(ft, 0, sizeof *ft);
+    ft->qsbr = qsbr;
+    rte_rcu_qsbr_init(qsbr, config->readers_max);
+    set_sizes(ft, config);
+    if (!draw_secret(ft, config->secret_seed, error, error_size) ||
+        !reserve(ft, config->hugepages, error, error_size)) {
+        ft_destroy(ft);
+        return NULL;
+    }
+    ft_slots_init(ft);
+    return ft;
+}
+
+void ft_destroy(struct ft *ft)
+{
+    if (!ft)
+        return;
+    if (ft->mapping)
+        munmap(ft->mapping, ft->memory_bytes);
+    free(ft->qsbr);
+    free(ft);
+}
+
+/* ---- keys and hashes ---- */
+
+uint64_t ft_hash(const struct ft *ft, const struct ft_key *key)
+{
+    uint32_t w[FT_KEY_WORDS];
+    static_assert(sizeof w == sizeof *key, "the key is whole words");
+    memcpy(w, key, sizeof w);
+    const uint64_t *s = ft->secret[0], *t = ft->secret[1];
+    uint64_t bucket = s[11] + s[0] * w[0] + s[4] * w[4] + s[8] * w[8] + s[9] * w[9] + s[10] * w[10];
+    uint64_t tag = t[11] + t[0] * w[0] + t[4] * w[4] + t[8] * w[8] + t[9] * w[9] + t[10] * w[10];
+    if (key->is_v6) { /* in an IPv4 key these words are zero */
+        bucket += s[1] * w[1] + s[2] * w[2] + s[3] * w[3] + s[5] * w[5] + s[6] * w[6] + s[7] * w[7];
+        tag += t[1] * w[1] + t[2] * w[2] + t[3] * w[3] + t[5] * w[5] + t[6] * w[6] + t[7] * w[7];
+    }
+    return (bucket & ~(uint64_t)UINT32_MAX) | tag >> 40 << 8 | ft_shard_of(key);
+}
+
+void ft_slot_key(const struct ft *ft, ft_slot slot, struct ft_key *ret_key)
+{
+    const struct ft_hot *hot = &ft->arrays.hot[slot];
+    memset(ret_key, 0, sizeof *ret_key);
+    if (hot->is_v6) {
+        memcpy(ret_key->addr, ft->v6[slot].addr, sizeof ret_key->addr);
+    } else {
+        memcpy(ret_key->addr[0], hot->addr_v4[0], 4);
+        memcpy(ret_key->addr[1], hot->addr_v4[1], 4);
+    }
+    memcpy(ret_key->port_be16, hot->port_be16, FT_KEY_TAIL_BYTES);
+}
+
+/* ---- the owner's calls ---- */
+
+/* Stores a struct of whole words by relaxed atomics: readers may be copying the slot. */
+static void store_words(void *to, const void *from, size_t size)
+{
+    uint64_t *to_words = to;
+    for (size_t i = 0; i < size / 8; i++) {
+        uint64_t word;
+        memcpy(&word, (const uint8_t *)from + 8 * i, 8);
+        FT_SET(to_words[i], word);
+    }
+}
+
+static void slot_fill(struct ft *ft, ft_slot slot, const struct ft_key *key, uint64_t uid, uint64_t now_ns)
+{
+    struct ft_hot *hot = &ft->arrays.hot[slot];
+    struct ft_hot first = {.last_ns = now_ns};
+    struct ft_cold cold = {.uid = uid, .first_ns = now_ns};
+    memcpy(first.port_be16, key->port_be16, FT_KEY_TAIL_BYTES);
+    if (!key->is_v6) {
+        memcpy(first.addr_v4[0], key->addr[0], 4);
+        memcpy(first.addr_v4[1], key->addr[1], 4);
+    }
+    uint64_t generation = hot->sequence >> 32;
+    ft_write_begin(hot);
+    store_words(&hot->addr_v4, &first.addr_v4, sizeof first - offsetof(struct ft_hot, addr_v4));
+    store_words(&ft->arrays.cold[slot], &cold, sizeof cold);
+    if (key->is_v6)
+        store_words(&ft->v6[slot], key->addr, sizeof key->addr);
+    /* W1, with the generation counted up to odd: live. */
+    __atomic_store_n(&hot->sequence, (uint64_t)(uint32_t)(generation + 1) << 32, __ATOMIC_RELEASE);
+}
+
+int ft_insert(struct ft *ft, const struct ft_key *key, uint64_t hash, uint64_t uid, uint64_t now_ns, ft_slot *ret_slot)
+{
+    uint8_t shard_number = (uint8_t)hash;
+    struct ft_shard *shard = &ft->shards[shard_number];
+    if (unlikely(shard->unanswered >= ft->unanswered_max)) {
+        FT_COUNT(shard->refused_unanswered, 1);
+        return -ENOSPC;
+    }
+    ft_slot slot = ft_slot_take(ft, shard_number);
+    if (unlikely(slot == FT_SLOT_NONE)) {
+        FT_COUNT(shard->refused_no_slot, 1);
+        return -ENOSPC;
+    }
+    uint32_t bucket = ft_index_make_room(ft, hash);
+    if (unlikely(bucket == FT_BUCKET_NONE)) {
+        ft_slot_give_back(ft, shard_number, slot);
+        FT_COUNT(shard->refused_no_bucket, 1);
+        return -ENOSPC;
+    }
+    slot_fill(ft, slot, key, uid, now_ns);
+    ft_index_insert(ft, hash, bucket, slot);
+    ft_due(ft, shard, slot);
+    FT_COUNT(shard->inserted, 1);
+    FT_COUNT(shard->flows, 1);
+    FT_COUNT(shard->unanswered, 1);
+    *ret_slot = slot;
+    return 0;
+}
+
+void ft_remove(struct ft *ft, ft_slot slot)
+{
+    struct ft_key key;
+    ft_slot_key(ft, slot, &key);
+    uint64_t hash = ft_hash(ft, &key);
+    uint8_t shard_number = (uint8_t)hash;
+    struct ft_shard *shard = &ft->shards[shard_number];
+    assert(ft_generation(&ft->arrays.hot[slot]) & 1);
+    if (ft_timeout_unanswered(ft->arrays.hot[slot].timeout_class))
+        FT_COUNT(shard->unanswered, (uint64_t)-1);
+    FT_COUNT(shard->flows, (uint64_t)-1);
+    FT_COUNT(shard->removed, 1);
+    ft_index_remove(ft, hash, slot);
+    ft_slot_forget(ft, slot);
+    ft_slot_free(ft, shard_number, slot);
+}
+
+void ft_set_timeout_class(struct ft *ft, ft_slot slot, enum ft_timeout timeout_class)
+{
+    struct ft_hot *hot = &ft->arrays.hot[slot];
+    struct ft_shard *shard = &ft->shards[ft_owner_of(ft, slot)];
+    bool was = ft_timeout_unanswered(hot->timeout_class), is = ft_timeout_unanswered(timeout_class);
+    if (was != is)
+        FT_COUNT(shard->unanswered, is ? 1 : (uint64_t)-1);
+    FT_SET(hot->timeout_class, (uint8_t)timeout_class);
+    ft_due(ft, shard, slot);
+}
+
+void ft_copy(struct ft *ft, ft_slot slot, struct ft_flow *ret_flow)
+{
+    ret_flow->slot = slot;
+    ret_flow->hot = ft->arrays.hot[slot];
+    ret_flow->cold = ft->arrays.cold[slot];
+    ft_slot_key(ft, slot, &ret_flow->key);
+}
+
+void ft_stats(const struct ft *ft, struct ft_stats *ret_stats)
+{
+    *ret_stats = (struct ft_stats){.capacity_flows = ft->capacity_flows, .memory_bytes = ft->memory_bytes};
+    for (unsigned i = 0; i < FT_SHARDS; i++) {
+        const struct ft_shard *shard = &ft->shards[i];
+#define X(name) ret_stats->name += FT_GET(shard->name);
+        FT_COUNTERS(X)
+#undef X
+        ret_stats->flows += FT_GET(shard->flows);
+        ret_stats->unanswered += FT_GET(shard->unanswered);
+    }
+}

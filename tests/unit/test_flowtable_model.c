@@ -1,0 +1,260 @@
+/*
+ * Random operations on the flow table against a plain map: an array by key number. Every answer of the table is compared as it
+ * comes; now and then the whole table is.
+ */
+#include <stdlib.h>
+
+#include "flowtable_util.h"
+
+struct model_flow {
+    struct ft_key key;
+    uint64_t hash;
+    bool live;
+    uint8_t timeout_class;
+    ft_slot slot;
+    uint32_t generation;
+    uint64_t uid;
+    uint64_t first_ns;
+    uint64_t last_ns;
+    uint64_t bytes;
+};
+
+struct model {
+    struct ft *ft;
+    struct ft_config config;
+    struct model_flow *flows; /* by key number */
+    uint32_t *by_slot;        /* key number + 1, 0 = free */
+    uint32_t key_count;
+    uint64_t live;
+    uint64_t uid;
+    uint64_t now_ns;
+    uint64_t random;
+    uint64_t inserted, removed, refused, expired, operations;
+};
+
+static uint32_t pick(struct model *m, uint32_t below)
+{
+    return (uint32_t)(next_random(&m->random) % below);
+}
+
+static void check_flow(struct model *m, const struct model_flow *flow, const struct ft_flow *copy)
+{
+    cr_assert_eq(memcmp(&copy->key, &flow->key, sizeof copy->key), 0);
+    cr_assert_eq(copy->slot, flow->slot);
+    cr_assert_eq(copy->cold.uid, flow->uid);
+    cr_assert_eq(copy->cold.first_ns, flow->first_ns);
+    cr_assert_eq(copy->hot.last_ns, flow->last_ns);
+    cr_assert_eq(copy->hot.bytes[0], flow->bytes);
+    cr_assert_eq(copy->hot.timeout_class, flow->timeout_class);
+    cr_assert_eq(ft_generation(&copy->hot), flow->generation);
+    cr_assert_eq(ft_expired(m->ft, &copy->hot, m->now_ns),
+                 m->now_ns > flow->last_ns && m->now_ns - flow->last_ns > m->config.timeout_ns[flow->timeout_class]);
+}
+
+static void model_insert(struct model *m, uint32_t number)
+{
+    struct model_flow *flow = &m->flows[number];
+    ft_slot slot = FT_SLOT_NONE;
+    int result = ft_insert(m->ft, &flow->key, flow->hash, ++m->uid, m->now_ns, &slot);
+    if (result != 0) {
+        cr_assert_eq(result, -ENOSPC);
+        cr_assert_eq(slot, FT_SLOT_NONE, "untouched on failure");
+        m->refused++;
+        return;
+    }
+    cr_assert_eq(m->by_slot[slot], 0, "slot %u is taken", slot);
+    m->by_slot[slot] = number + 1;
+    uint32_t generation = ft_generation(ft_hot(m->ft, slot));
+    cr_assert(generation & 1);
+    flow->live = true;
+    flow->slot = slot;
+    flow->generation = generation;
+    flow->uid = m->uid;
+    flow->first_ns = flow->last_ns = m->now_ns;
+    flow->bytes = 0;
+    flow->timeout_class = 0;
+    m->live++;
+    m->inserted++;
+}
+
+static void model_remove(struct model *m, struct model_flow *flow)
+{
+    ft_remove(m->ft, flow->slot);
+    m->by_slot[flow->slot] = 0;
+    flow->live = false;
+    m->live--;
+    m->removed++;
+}
+
+static void model_write(struct model *m, struct model_flow *flow)
+{
+    struct ft_hot *hot = ft_hot(m->ft, flow->slot);
+    flow->last_ns = m->now_ns;
+    flow->bytes += 1 + pick(m, 1500);
+    ft_write_begin(hot);
+    FT_SET(hot->last_ns, flow->last_ns);
+    FT_SET(hot->bytes[0], flow->bytes);
+    if (pick(m, 4) == 0) {
+        flow->timeout_class = (uint8_t)pick(m, FT_TIMEOUT_COUNT);
+        ft_set_timeout_class(m->ft, flow->slot, (enum ft_timeout)flow->timeout_class);
+    }
+    ft_write_end(hot);
+}
+
+static void model_sweep(struct model *m)
+{
+    ft_slot slots[64];
+    uint8_t shard = (uint8_t)pick(m, FT_SHARDS);
+    unsigned count = ft_sweep(m->ft, shard, m->now_ns, 1 + pick(m, 2000), slots, 1 + pick(m, 64));
+    for (unsigned i = 0; i < count; i++) {
+        cr_assert_neq(m->by_slot[slots[i]], 0, "ageing found a free slot, or one slot twice");
+        struct model_flow *flow = &m->flows[m->by_slot[slots[i]] - 1];
+        cr_assert_eq((uint8_t)flow->hash, shard);
+        cr_assert_gt(m->now_ns - flow->last_ns, m->config.timeout_ns[flow->timeout_class]);
+        model_remove(m, flow);
+        m->expired++;
+    }
+}
+
+/* A burst of lookups; each key found or missed is then inserted, written or removed, as `fill_pct` says. */
+static void model_burst(struct model *m, uint32_t fill_pct)
+{
+    struct ft_key keys[FT_BURST_MAX];
+    uint64_t hashes[FT_BURST_MAX];
+    uint32_t numbers[FT_BURST_MAX];
+    ft_slot slots[FT_BURST_MAX];
+    unsigned count = 1 + pick(m, FT_BURST_MAX);
+    for (unsigned i = 0; i < count; i++) {
+        numbers[i] = pick(m, m->key_count);
+        keys[i] = m->flows[numbers[i]].key;
+        hashes[i] = m->flows[numbers[i]].hash;
+    }
+    uint32_t hits = ft_lookup_bulk(m->ft, keys, hashes, count, slots);
+    for (unsigned i = 0; i < count; i++) {
+        const struct model_flow *flow = &m->flows[numbers[i]];
+        cr_assert_eq(hits >> i & 1, flow->live);
+        cr_assert_eq(slots[i], flow->live ? flow->slot : FT_SLOT_NONE);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct model_flow *flow = &m->flows[numbers[i]];
+        bool wish = pick(m, 100) < fill_pct;
+        if (!flow->live && wish)
+            model_insert(m, numbers[i]);
+        else if (flow->live && !wish)
+            model_remove(m, flow);
+        else if (flow->live)
+            model_write(m, flow);
+    }
+    m->operations += 2 * count;
+}
+
+static void check_all(struct model *m)
+{
+    struct ft_flow copy;
+    for (uint32_t i = 0; i < m->key_count; i++) {
+        const struct model_flow *flow = &m->flows[i];
+        cr_assert_eq(ft_find(m->ft, &flow->key, &copy), flow->live);
+        if (!flow->live)
+            continue;
+        check_flow(m, flow, &copy);
+        ft_copy(m->ft, flow->slot, &copy);
+        check_flow(m, flow, &copy);
+        cr_assert(ft_read(m->ft, flow->slot, &copy));
+        check_flow(m, flow, &copy);
+    }
+    uint64_t walked = 0;
+    for (unsigned shard = 0; shard < FT_SHARDS; shard++) {
+        uint64_t position = 0;
+        int64_t last_slot = -1;
+        while (ft_walk(m->ft, (uint8_t)shard, &position, &copy)) {
+            cr_assert_gt((int64_t)copy.slot, last_slot);
+            last_slot = copy.slot;
+            cr_assert_neq(m->by_slot[copy.slot], 0);
+            check_flow(m, &m->flows[m->by_slot[copy.slot] - 1], &copy);
+            cr_assert_eq(ft_shard_of(&copy.key), shard);
+            walked++;
+        }
+    }
+    cr_assert_eq(walked, m->live);
+    uint64_t unanswered = 0;
+    for (uint32_t i = 0; i < m->key_count; i++)
+        unanswered += m->flows[i].live && ft_timeout_unanswered((enum ft_timeout)m->flows[i].timeout_class);
+    struct ft_stats stats = stats_of(m->ft);
+    cr_assert_eq(stats.flows, m->live);
+    cr_assert_eq(stats.inserted, m->inserted);
+    cr_assert_eq(stats.removed, m->removed);
+    cr_assert_eq(stats.expired, m->expired);
+    cr_assert_eq(stats.refused_no_slot + stats.refused_no_bucket + stats.refused_unanswered, m->refused);
+    cr_assert_eq(stats.unanswered, unanswered);
+}
+
+static struct model *model_create(uint64_t capacity, uint32_t key_count, uint64_t seed)
+{
+    cr_log_info("capacity %lu, %u keys, seed %lu", capacity, key_count, seed);
+    struct model *m = calloc(1, sizeof *m);
+    m->config = test_config(capacity);
+    m->config.secret_seed = seed;
+    m->ft = create(&m->config);
+    m->key_count = key_count;
+    m->flows = calloc(key_count, sizeof *m->flows);
+    m->by_slot = calloc(2 * capacity + 2 * FT_SHARDS * 4096, sizeof *m->by_slot);
+    m->now_ns = 1000 * NS;
+    m->random = seed;
+    for (uint32_t i = 0; i < key_count; i++) {
+        m->flows[i].key = numbered_key(i);
+        m->flows[i].hash = ft_hash(m->ft, &m->flows[i].key);
+    }
+    return m;
+}
+
+static void model_destroy(struct model *m)
+{
+    ft_destroy(m->ft);
+    free(m->by_slot);
+    free(m->flows);
+    free(m);
+}
+
+/* Fills, empties and refills, with ageing on a clock that mostly goes on; `rounds` bursts. */
+static void model_run(struct model *m, unsigned rounds)
+{
+    for (unsigned round = 0; round < rounds; round++) {
+        unsigned phase = round * 6 / rounds;
+        static const uint32_t fill_pct[6] = {95, 50, 100, 10, 90, 0};
+        model_burst(m, fill_pct[phase]);
+        if (pick(m, 4) == 0) {
+            m->now_ns += pick(m, 3) ? pick(m, 200000000) : pick(m, 2) * (uint64_t)pick(m, 20) * NS;
+            model_sweep(m);
+        }
+        if (round % (rounds / 6) == rounds / 6 - 1)
+            check_all(m);
+    }
+    cr_assert_gt(m->expired, 0);
+}
+
+Test(flowtable_model, smallest_table_overfilled)
+{
+    struct model *m = model_create(4096, 20000, 1);
+    model_run(m, 12000);
+    cr_assert_gt(m->refused, 0, "five keys a place cannot all fit");
+    struct ft_stats stats = stats_of(m->ft);
+    cr_assert_gt(stats.displaced, 0);
+    model_destroy(m);
+}
+
+Test(flowtable_model, table_of_50000_within_its_capacity)
+{
+    struct model *m = model_create(50000, 50000, 2);
+    model_run(m, 12000);
+    cr_assert_eq(m->refused, 0);
+    model_destroy(m);
+}
+
+Test(flowtable_model, table_of_a_million)
+{
+    struct model *m = model_create(1000000, 120000, 3);
+    model_run(m, 18000);
+    cr_assert_eq(m->refused, 0);
+    cr_assert_gt(m->operations, 500000);
+    model_destroy(m);
+}
