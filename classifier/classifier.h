@@ -119,8 +119,15 @@ enum cl_step cl_inspect(struct cl_worker *worker, struct cl_state *state, const 
                         struct cl_verdict *verdict, struct cl_info *info);
 
 /*
- * The verdict of a flow that no signature claimed: by server port, by IP protocol, else Generic TCP, Generic UDP, Generic
- * IP, or Generic Non-Established TCP when `established` is false for TCP. Always succeeds. Any thread.
+ * The verdict of a flow that ends while undecided: what an inspector could not finish to confirm, by its pattern; else
+ * cl_fallback. `established` as there. Always succeeds. Any thread.
+ */
+void cl_conclude(const struct cl_engine *engine, const struct cl_state *state, uint8_t ip_proto, uint16_t client_port,
+                 uint16_t server_port, bool established, struct cl_verdict *ret_verdict);
+
+/*
+ * The verdict of a flow that no signature claimed: Generic Non-Established TCP when `established` is false for
+ * TCP; else by server port (then client port), by IP protocol, else Generic TCP, Generic UDP, Generic IP. Always succeeds. Any thread.
  */
 void cl_fallback(const struct cl_engine *engine, uint8_t ip_proto, uint16_t client_port, uint16_t server_port,
                  bool established, struct cl_verdict *ret_verdict);

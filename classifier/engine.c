@@ -1,0 +1,274 @@
+#include "classifier/engine.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef OPENSCE_PACK_PATH
+#define OPENSCE_PACK_PATH "/usr/local/share/opensce/opensce.pack"
+#endif
+#define MAX_PATH_BYTES 4096u
+
+void cl_options_init(struct cl_options *options)
+{
+    *options = (struct cl_options){.payload_packets_max = 8};
+}
+
+/* ---- finding a pack ---- */
+
+/* In a build tree the pack is etc/opensce.pack under the folder of build.ninja, up to three above the program. */
+static bool find_in_build_tree(char *ret_path, size_t size)
+{
+    char program[MAX_PATH_BYTES], mark[MAX_PATH_BYTES + 64];
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (n <= 0)
+        return false;
+    program[n] = 0;
+    for (unsigned up = 0; up < 4; up++) {
+        char *slash = strrchr(program, '/');
+        if (!slash)
+            return false;
+        *slash = 0;
+        snprintf(mark, sizeof mark, "%s/build.ninja", program);
+        snprintf(ret_path, size, "%s/etc/opensce.pack", program);
+        if (!access(mark, F_OK) && !access(ret_path, R_OK))
+            return true;
+    }
+    return false;
+}
+
+static void find_pack(const struct cl_options *options, char *ret_path, size_t size)
+{
+    const char *named = options->pack_path ? options->pack_path : getenv("SCE_PACK");
+    if (named && named[0])
+        snprintf(ret_path, size, "%s", named);
+    else if (!find_in_build_tree(ret_path, size))
+        snprintf(ret_path, size, "%s", OPENSCE_PACK_PATH);
+}
+
+/* ---- databases: from the file, from the cache, or compiled ---- */
+
+static bool has_databases(const struct pack *pack, const struct pack_databases *d)
+{
+    for (unsigned t = 0; t < PACK_TRANSPORTS; t++)
+        for (unsigned side = 0; side < PACK_SIDES; side++)
+            if (d->database[t][side])
+                return true;
+    return pack->pattern_count == 0;
+}
+
+static void hex_of(const uint8_t *bytes, size_t size, char *ret)
+{
+    for (size_t i = 0; i < size; i++)
+        sprintf(ret + 2 * i, "%02x", bytes[i]);
+}
+
+/* $XDG_CACHE_HOME/opensce/DIGEST-CPU-LIBRARY.pack; false when there is no home for it. */
+static bool cache_path(const struct pack *pack, char *ret_path, size_t size)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char folder[MAX_PATH_BYTES], digest[65], version[16] = "";
+    if (cache && cache[0] == '/')
+        snprintf(folder, sizeof folder, "%s", cache);
+    else if (home && home[0] == '/')
+        snprintf(folder, sizeof folder, "%s/.cache", home);
+    else
+        return false;
+    mkdir(folder, 0700);
+    strncat(folder, "/opensce", sizeof folder - strlen(folder) - 1);
+    mkdir(folder, 0700);
+    hs_platform_info_t platform;
+    if (hs_populate_platform(&platform) != HS_SUCCESS)
+        return false;
+    hex_of(pack->sha256, sizeof pack->sha256, digest);
+    const char *library = hs_version();
+    for (size_t i = 0; i + 1 < sizeof version && (isdigit((unsigned char)library[i]) || library[i] == '.'); i++)
+        version[i] = library[i];
+    int n = snprintf(ret_path, size, "%s/%.32s-%llx.%x-hs%s.pack", folder, digest, platform.cpu_features, platform.tune,
+                     version);
+    return n > 0 && (size_t)n < size;
+}
+
+static bool load_cached(const char *path, const struct pack *pack, struct pack_databases *ret)
+{
+    char ignored[512];
+    if (access(path, R_OK))
+        return false;
+    struct pack *cached = pack_file_read(path, ret, ignored, sizeof ignored);
+    bool fits = cached && !memcmp(cached->sha256, pack->sha256, sizeof pack->sha256) && has_databases(cached, ret);
+    if (!fits)
+        pack_databases_free(ret);
+    pack_free(cached);
+    return fits;
+}
+
+static bool provide_databases(struct cl_engine *e, char *error, size_t error_size)
+{
+    if (has_databases(e->pack, &e->databases))
+        return true;
+    char path[MAX_PATH_BYTES + 256], ignored[512];
+    bool has_cache = cache_path(e->pack, path, sizeof path);
+    if (has_cache && load_cached(path, e->pack, &e->databases))
+        return true;
+    if (!pack_compile(e->pack, &e->databases, error, error_size))
+        return false;
+    if (has_cache)
+        pack_file_write(path, e->pack, &e->databases, ignored,
+                        sizeof ignored); /* a cache that cannot be written is none */
+    return true;
+}
+
+/* ---- load ---- */
+
+static void index_pack(struct cl_engine *e)
+{
+    static const char *const hint_names[] = {"",
+#define X(id, name) name,
+                                             CL_HINTS(X)
+#undef X
+    };
+    const struct pack *pack = e->pack;
+    for (uint32_t i = 1; i < pack->protocol_count; i++) {
+        const struct pack_protocol *p = &pack->protocols[i];
+        if (p->ip_protocol >= 0)
+            e->by_ip_protocol[p->ip_protocol] = (cl_protocol)i;
+        for (unsigned h = 1; h < CL_HINT_COUNT; h++)
+            if (!strcmp(hint_names[h], p->info.name))
+                e->hint[h] = (cl_protocol)i;
+    }
+    for (uint32_t i = 0; i < pack->port_count; i++)
+        for (uint32_t port = pack->ports[i].first; port <= pack->ports[i].last; port++)
+            e->by_port[pack->ports[i].transport][port] = pack->ports[i].protocol;
+    e->targets = calloc(pack->pattern_count + 1, sizeof *e->targets);
+    if (!e->targets)
+        abort();
+    for (uint32_t i = 0; i < pack->pattern_count; i++)
+        e->targets[i] = (struct cl_pattern_target){pack->patterns[i].rule, (uint8_t)(1u << pack->patterns[i].slot)};
+    cl_hosts_build(&e->hosts, pack->hosts, pack->host_count);
+    e->info = (struct cl_pack_info){.name = pack->name,
+                                    .version = pack->version,
+                                    .protocols = pack->protocol_count - 1,
+                                    .signatures = pack->signature_count - 1,
+                                    .patterns = pack->pattern_count};
+    memcpy(e->info.sha256, pack->sha256, sizeof pack->sha256);
+    hex_of(pack->sha256, sizeof pack->sha256, e->info.sha256_hex);
+}
+
+static bool make_scratch(struct cl_engine *e, char *error, size_t error_size)
+{
+    for (unsigned t = 0; t < PACK_TRANSPORTS; t++)
+        for (unsigned side = 0; side < PACK_SIDES; side++)
+            if (e->databases.database[t][side] &&
+                hs_alloc_scratch(e->databases.database[t][side], &e->scratch) != HS_SUCCESS) {
+                snprintf(error, error_size, "no memory for Hyperscan's scratch");
+                return false;
+            }
+    return true;
+}
+
+struct cl_engine *cl_engine_load(const struct cl_options *options, char *error, size_t error_size)
+{
+    char path[MAX_PATH_BYTES + 64];
+    find_pack(options, path, sizeof path);
+    struct cl_engine *e = calloc(1, sizeof *e);
+    if (!e)
+        abort();
+    e->options = *options;
+    e->options.pack_path = NULL; /* the caller's memory */
+    if (pack_file_is_compiled(path))
+        e->pack = pack_file_read(path, &e->databases, error, error_size);
+    else
+        e->pack = pack_read(path, error, error_size);
+    if (e->pack && !(e->pack->generic_tcp && e->pack->generic_udp && e->pack->generic_ip)) {
+        snprintf(error, error_size, "%s: a pack without the Generic entries: build it anew with sce pack build", path);
+    } else if (e->pack && provide_databases(e, error, error_size) && make_scratch(e, error, error_size)) {
+        index_pack(e);
+        return e;
+    }
+    cl_engine_free(e);
+    return NULL;
+}
+
+void cl_engine_free(struct cl_engine *e)
+{
+    if (!e)
+        return;
+    hs_free_scratch(e->scratch);
+    pack_databases_free(&e->databases);
+    cl_hosts_free(&e->hosts);
+    free(e->targets);
+    pack_free(e->pack);
+    free(e);
+}
+
+struct cl_worker *cl_worker_create(const struct cl_engine *engine)
+{
+    struct cl_worker *w = calloc(1, sizeof *w + engine->pack->rule_count + 1);
+    if (!w)
+        return NULL;
+    w->engine = engine;
+    bool ok = !engine->scratch || hs_clone_scratch(engine->scratch, &w->scratch) == HS_SUCCESS;
+    for (unsigned i = 0; ok && cl_inspectors[i]; i++)
+        if (cl_inspectors[i]->scratch_create) {
+            w->inspector_scratch[i] = cl_inspectors[i]->scratch_create();
+            ok = w->inspector_scratch[i] != NULL;
+        }
+    if (ok)
+        return w;
+    cl_worker_free(w);
+    return NULL;
+}
+
+void cl_worker_free(struct cl_worker *w)
+{
+    if (!w)
+        return;
+    for (unsigned i = 0; cl_inspectors[i]; i++)
+        if (w->inspector_scratch[i] && cl_inspectors[i]->scratch_free)
+            cl_inspectors[i]->scratch_free(w->inspector_scratch[i]);
+    hs_free_scratch(w->scratch);
+    free(w);
+}
+
+/* ---- what the pack knows ---- */
+
+unsigned cl_protocol_count(const struct cl_engine *engine)
+{
+    return engine->pack->protocol_count;
+}
+
+const struct cl_protocol_info *cl_protocol_get(const struct cl_engine *engine, cl_protocol protocol)
+{
+    return &engine->pack->protocols[protocol < engine->pack->protocol_count ? protocol : 0].info;
+}
+
+cl_protocol cl_protocol_find(const struct cl_engine *engine, const char *name)
+{
+    for (uint32_t i = 1; i < engine->pack->protocol_count; i++) {
+        const struct cl_protocol_info *info = &engine->pack->protocols[i].info;
+        if (!strcasecmp(info->name, name))
+            return (cl_protocol)i;
+        for (unsigned a = 0; a < info->alias_count; a++)
+            if (!strcasecmp(info->aliases[a], name))
+                return (cl_protocol)i;
+    }
+    return 0;
+}
+
+const char *cl_signature_name(const struct cl_engine *engine, cl_signature signature)
+{
+    return engine->pack->signatures[signature < engine->pack->signature_count ? signature : 0].name;
+}
+
+uint32_t cl_signature_id(const struct cl_engine *engine, cl_signature signature)
+{
+    return engine->pack->signatures[signature < engine->pack->signature_count ? signature : 0].id;
+}
+
+const struct cl_pack_info *cl_pack_info(const struct cl_engine *engine)
+{
+    return &engine->info;
+}

@@ -1,0 +1,39 @@
+/*
+ * The engine's inside, for engine.c (load, registry) and classify.c (judging). See classifier.h for who may call what.
+ */
+#pragma once
+
+#include "classifier/classifier.h"
+#include "classifier/hosts.h"
+#include "classifier/inspect.h"
+#include "classifier/pack.h"
+
+struct cl_pattern_target {
+    uint16_t rule;
+    uint8_t slot_bit;
+};
+
+/* Immutable after load, shared by all workers. */
+struct cl_engine {
+    struct pack *pack;
+    struct pack_databases databases;
+    hs_scratch_t *scratch; /* prototype: workers clone it */
+    struct cl_options options;
+    struct cl_pack_info info;
+    struct cl_hosts hosts;
+    struct cl_pattern_target *targets; /* by pattern id */
+    cl_protocol hint[CL_HINT_COUNT];
+    cl_protocol by_ip_protocol[256];
+    cl_protocol by_port[PACK_TRANSPORTS][65536];
+};
+
+#define CL_MAX_TOUCHED 64u /* rules that one packet can suggest; more are ignored */
+
+struct cl_worker {
+    const struct cl_engine *engine;
+    hs_scratch_t *scratch;
+    void *inspector_scratch[CL_INSPECTORS_MAX];
+    uint32_t touched_count;
+    uint16_t touched[CL_MAX_TOUCHED];
+    uint8_t hits[]; /* per rule: bits of the slots that were hit; all zero between packets */
+};

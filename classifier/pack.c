@@ -1,0 +1,393 @@
+#include "classifier/pack.h"
+
+#include <inttypes.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "classifier/inspect.h"
+
+#define BLOCK_BYTES 65536u
+
+struct pack_block {
+    struct pack_block *next;
+    size_t used, size;
+    _Alignas(16) uint8_t bytes[];
+};
+
+void *pack_alloc(struct pack *pack, size_t size)
+{
+    size = (size + 15) & ~(size_t)15;
+    struct pack_block *b = pack->arena;
+    if (!b || b->size - b->used < size) {
+        size_t block_size = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+        b = calloc(1, sizeof *b + block_size);
+        if (!b)
+            abort();
+        b->size = block_size;
+        b->next = pack->arena;
+        pack->arena = b;
+    }
+    void *p = b->bytes + b->used;
+    b->used += size;
+    return p;
+}
+
+char *pack_strdup(struct pack *pack, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    return memcpy(pack_alloc(pack, size), text, size);
+}
+
+void pack_free(struct pack *pack)
+{
+    if (!pack)
+        return;
+    for (struct pack_block *b = pack->arena; b;) {
+        struct pack_block *next = b->next;
+        free(b);
+        b = next;
+    }
+    free(pack);
+}
+
+/* ---- what is derived ---- */
+
+static int compare_ports(const void *a, const void *b)
+{
+    const struct pack_port_entry *x = a, *y = b;
+    return x->transport != y->transport ? x->transport - y->transport : x->first - y->first;
+}
+
+static int compare_hosts(const void *a, const void *b)
+{
+    return strcmp(((const struct pack_host *)a)->suffix, ((const struct pack_host *)b)->suffix);
+}
+
+static void print_range(FILE *out, uint32_t first, uint32_t last)
+{
+    fprintf(out, first == last ? "%u" : "%u..%u", first, last);
+}
+
+static void print_port(FILE *out, const struct pack_port_entry *port, const char *separator)
+{
+    fprintf(out, "%s%s/", separator, pack_transport_names[port->transport]);
+    print_range(out, port->first, port->last);
+}
+
+static char *print_ports(struct pack *pack, cl_protocol protocol)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        abort();
+    const char *separator = "";
+    for (uint32_t i = 0; i < pack->port_count; i++)
+        if (pack->ports[i].protocol == protocol) {
+            print_port(out, &pack->ports[i], separator);
+            separator = ",";
+        }
+    fclose(out);
+    char *kept = pack_strdup(pack, text);
+    free(text);
+    return kept;
+}
+
+/* Better ways overwrite weaker ones. */
+static void derive_methods(struct pack *pack)
+{
+    for (uint32_t i = 1; i < pack->protocol_count; i++) {
+        struct pack_protocol *p = &pack->protocols[i];
+        bool built_in = p->info.id < PACK_FIRST_ID;
+        p->info.method = p->ip_protocol >= 0      ? "signature"
+                         : p->info.ports[0]       ? "port"
+                         : p->info.is_application ? "inspector"
+                         : built_in               ? "generic"
+                                                  : "inspector";
+        p->info.unidirectional = p->ip_protocol >= 0 || p->info.is_application;
+    }
+    for (uint32_t i = 0; i < pack->rule_count; i++) {
+        const struct pack_rule *r = &pack->rules[i];
+        struct cl_protocol_info *info = &pack->protocols[pack->signatures[r->signature].protocol].info;
+        if (r->inspector)
+            info->method = "inspector";
+        else if (strcmp(info->method, "inspector") || info->is_application)
+            info->method = "signature";
+        if (!r->has_then || !r->then_other)
+            info->unidirectional = true;
+    }
+}
+
+static cl_protocol find(const struct pack *pack, const char *name)
+{
+    for (uint32_t i = 1; i < pack->protocol_count; i++)
+        if (!strcmp(pack->protocols[i].info.name, name))
+            return (cl_protocol)i;
+    return 0;
+}
+
+static void set_digest(struct pack *pack)
+{
+    size_t size;
+    char *text = pack_text(pack, &size);
+    SHA256((const unsigned char *)text, size, pack->sha256);
+    free(text);
+}
+
+void pack_finish(struct pack *pack)
+{
+    if (pack->port_count)
+        qsort(pack->ports, pack->port_count, sizeof *pack->ports, compare_ports);
+    if (pack->host_count)
+        qsort(pack->hosts, pack->host_count, sizeof *pack->hosts, compare_hosts);
+    for (uint32_t i = 1; i < pack->protocol_count; i++) {
+        struct cl_protocol_info *info = &pack->protocols[i].info;
+        const struct cl_family *family = cl_family_find(info->family);
+        info->service = family ? family->service : "Default Service";
+        info->service_id = family ? family->service_id : 0;
+        info->ports = "";
+    }
+    for (uint32_t i = 0; i < pack->port_count; i++) {
+        struct cl_protocol_info *info = &pack->protocols[pack->ports[i].protocol].info;
+        if (!info->ports[0])
+            info->ports = print_ports(pack, pack->ports[i].protocol);
+    }
+    derive_methods(pack);
+    pack->generic_tcp = find(pack, "Generic TCP");
+    pack->generic_udp = find(pack, "Generic UDP");
+    pack->generic_ip = find(pack, "Generic IP");
+    pack->generic_non_established_tcp = find(pack, "Generic Non-Established TCP");
+    static const uint8_t none[sizeof pack->sha256];
+    if (!memcmp(pack->sha256, none, sizeof none))
+        set_digest(pack);
+}
+
+/* ---- the canonical text ---- */
+
+/* In single quotes, where YAML knows one escape: a doubled quote. */
+static void print_quoted(FILE *out, const char *text)
+{
+    putc('\'', out);
+    for (; *text; text++)
+        fputs(*text == '\'' ? "''" : (char[]){*text, 0}, out);
+    putc('\'', out);
+}
+
+static void print_named(FILE *out, const char *key, const char *text)
+{
+    fprintf(out, "%s: ", key);
+    print_quoted(out, text);
+    putc('\n', out);
+}
+
+static void print_item(FILE *out, const char *text)
+{
+    fputs("      - ", out);
+    print_quoted(out, text);
+    putc('\n', out);
+}
+
+static void print_ranges(FILE *out, const char *indent, const char *key, const struct pack_ranges *ranges)
+{
+    if (!ranges->count)
+        return;
+    fprintf(out, "%s%s: [", indent, key);
+    for (uint32_t i = 0; i < ranges->count; i++) {
+        fputs(i ? ", " : "", out);
+        print_range(out, ranges->list[i].first, ranges->list[i].last);
+    }
+    fputs("]\n", out);
+}
+
+static void print_field(FILE *out, const struct pack_check *c)
+{
+    fprintf(out, "{at: %d, size: %u, endian: %s, mask: 0x%" PRIx64, c->at, c->size, pack_endian_names[c->little],
+            c->mask);
+}
+
+static void print_check(FILE *out, const struct pack_check *c)
+{
+    switch (c->kind) {
+    case PACK_BYTES:
+        fprintf(out, "{at: %d, hex: '", c->at);
+        for (unsigned i = 0; i < c->size; i++)
+            fprintf(out, "%02x", c->bytes[i]);
+        fputs("'}", out);
+        break;
+    case PACK_FIELD:
+        print_field(out, c);
+        fprintf(out, ", min: %" PRIu64 ", max: %" PRIu64 "}", c->min, c->max);
+        break;
+    case PACK_LENGTH_FIELD:
+        print_field(out, c);
+        fprintf(out, ", unit: %u, plus: %d, is: %s}", c->unit, c->plus, pack_compare_names[c->compare]);
+        break;
+    case PACK_SAME:
+        fprintf(out, "{at: %d, size: %u, first_at: %u}", c->at, c->size, c->first_at);
+        break;
+    case PACK_STEP:
+        fprintf(out, "{at: %d, size: %u, endian: %s, first_at: %u, min: %" PRIu64 ", max: %" PRIu64 "}", c->at, c->size,
+                pack_endian_names[c->little], c->first_at, c->min, c->max);
+        break;
+    }
+}
+
+static void print_checks(FILE *out, const char *indent, const struct pack_step *step)
+{
+    static const char *const keys[] = {"bytes", "fields", "length_field", "same", "step"};
+    for (unsigned kind = 0; kind < PACK_CHECK_KINDS; kind++) {
+        const char *separator = NULL;
+        for (uint32_t i = 0; i < step->check_count; i++) {
+            if (step->checks[i].kind != kind)
+                continue;
+            if (separator)
+                fputs(separator, out);
+            else
+                fprintf(out, "%s%s: [", indent, keys[kind]);
+            print_check(out, &step->checks[i]);
+            separator = ", ";
+        }
+        if (separator)
+            fputs("]\n", out);
+    }
+}
+
+static void print_patterns(FILE *out, const char *indent, const struct pack *pack, uint32_t rule, enum pack_slot slot)
+{
+    static const char *const keys[] = {"prefix", "search", "prefix", "search"};
+    const char *separator = NULL;
+    uint32_t within = 0;
+    for (uint32_t i = 0; i < pack->pattern_count; i++) {
+        const struct pack_pattern *p = &pack->patterns[i];
+        if (p->rule != rule || p->slot != slot)
+            continue;
+        if (separator)
+            fputs(separator, out);
+        else
+            fprintf(out, "%s%s: [", indent, keys[slot]);
+        print_quoted(out, p->regex);
+        within = p->within;
+        separator = ", ";
+    }
+    if (separator)
+        fputs("]\n", out);
+    if (within)
+        fprintf(out, "%swithin: %u\n", indent, within);
+}
+
+static const char *side_name(unsigned sides)
+{
+    return sides == 1 ? "client" : sides == 2 ? "server" : "any";
+}
+
+static void print_rule(FILE *out, const struct pack *pack, uint32_t index)
+{
+    static const char indent[] = "            ", deeper[] = "              ";
+    const struct pack_rule *r = &pack->rules[index];
+    unsigned transport = r->transports == 1 ? PACK_TCP : r->transports == 2 ? PACK_UDP : PACK_TRANSPORTS;
+    fprintf(out, "          - from: %s\n", side_name(r->sides));
+    fprintf(out, "%stransport: %s\n%sconfidence: %u\n", indent, pack_transport_names[transport], indent, r->confidence);
+    print_ranges(out, indent, "port", &r->ports);
+    print_ranges(out, indent, "port_hint", &r->port_hints);
+    print_patterns(out, indent, pack, index, PACK_SLOT_PREFIX);
+    print_patterns(out, indent, pack, index, PACK_SLOT_SEARCH);
+    print_ranges(out, indent, "length", &r->first.lengths);
+    print_checks(out, indent, &r->first);
+    if (!r->has_then)
+        return;
+    fprintf(out, "%sthen:\n%sfrom: %s\n", indent, deeper, r->then_other ? "other" : "same");
+    print_patterns(out, deeper, pack, index, PACK_SLOT_THEN_PREFIX);
+    print_patterns(out, deeper, pack, index, PACK_SLOT_THEN_SEARCH);
+    print_ranges(out, deeper, "length", &r->then.lengths);
+    print_checks(out, deeper, &r->then);
+}
+
+static void print_signature(FILE *out, const struct pack *pack, uint32_t index)
+{
+    const struct pack_signature *sig = &pack->signatures[index];
+    fprintf(out, "      - id: %u\n", sig->id);
+    print_named(out, "        name", sig->name);
+    if (sig->over)
+        print_named(out, "        over", pack->protocols[sig->over].info.name);
+    uint8_t inspector = 0;
+    for (uint32_t i = 0; i < pack->rule_count; i++)
+        if (pack->rules[i].signature == index)
+            inspector = pack->rules[i].inspector;
+    if (inspector)
+        fprintf(out, "        inspector: %s\n", cl_inspectors[inspector - 1]->name);
+    fputs("        any_of:\n", out);
+    for (uint32_t i = 0; i < pack->rule_count; i++)
+        if (pack->rules[i].signature == index)
+            print_rule(out, pack, i);
+}
+
+static void print_names(FILE *out, const struct pack *pack, const struct cl_protocol_info *info)
+{
+    if (info->parent_count)
+        fputs("    parents:\n", out);
+    for (unsigned i = 0; i < info->parent_count; i++)
+        print_item(out, pack->protocols[info->parents[i]].info.name);
+    if (info->alias_count)
+        fputs("    aliases:\n", out);
+    for (unsigned i = 0; i < info->alias_count; i++)
+        print_item(out, info->aliases[i]);
+}
+
+static void print_entry(FILE *out, const struct pack *pack, uint32_t index)
+{
+    const struct pack_protocol *p = &pack->protocols[index];
+    fprintf(out, "  - id: %u\n", p->info.id);
+    print_named(out, "    name", p->info.name);
+    fprintf(out, "    family: %s\n", p->info.family);
+    print_names(out, pack, &p->info);
+    if (p->ip_protocol >= 0)
+        fprintf(out, "    ip_protocol: %d\n", p->ip_protocol);
+    const char *separator = NULL;
+    for (uint32_t i = 0; i < pack->port_count; i++)
+        if (pack->ports[i].protocol == index) {
+            print_port(out, &pack->ports[i], separator ? separator : "    ports: [");
+            separator = ", ";
+        }
+    fputs(separator ? "]\n" : "", out);
+    separator = NULL;
+    for (uint32_t i = 0; i < pack->host_count; i++)
+        if (pack->hosts[i].application == index) {
+            fputs(separator ? separator : "    hosts: [", out);
+            print_quoted(out, pack->hosts[i].suffix);
+            separator = ", ";
+        }
+    fputs(separator ? "]\n" : "", out);
+    separator = "    signatures:\n";
+    for (uint32_t i = 1; i < pack->signature_count; i++)
+        if (pack->signatures[i].protocol == index && pack->signatures[i].id < PACK_IP_PROTOCOL_SIGNATURE_ID) {
+            fputs(separator, out);
+            separator = "";
+            print_signature(out, pack, i);
+        }
+}
+
+char *pack_text(const struct pack *pack, size_t *ret_size_bytes)
+{
+    char *text = NULL;
+    FILE *out = open_memstream(&text, ret_size_bytes);
+    if (!out)
+        abort();
+    fputs("pack:\n", out);
+    print_named(out, "  name", pack->name);
+    print_named(out, "  version", pack->version);
+    for (unsigned applications = 0; applications < 2; applications++) {
+        const char *heading = applications ? "applications:\n" : "protocols:\n";
+        for (uint32_t i = 1; i < pack->protocol_count; i++) {
+            const struct cl_protocol_info *info = &pack->protocols[i].info;
+            if (info->is_application != applications || info->id < PACK_FIRST_ID)
+                continue;
+            fputs(heading, out);
+            heading = "";
+            print_entry(out, pack, i);
+        }
+    }
+    fclose(out);
+    return text;
+}
