@@ -140,7 +140,7 @@ void json_bytes(struct json *j, const char *key, const void *bytes, size_t size_
     json_quoted(j, bytes, size_bytes);
 }
 
-void json_string(struct json *j, const char *key, const char *value)
+void json_text(struct json *j, const char *key, const char *value)
 {
     json_bytes(j, key, value, strlen(value));
 }

@@ -29,7 +29,8 @@ void json_object_begin(struct json *j, const char *key);
 void json_object_end(struct json *j);
 void json_array_begin(struct json *j, const char *key);
 void json_array_end(struct json *j);
-void json_string(struct json *j, const char *key, const char *value);
+/* Not named json_string(): jansson exports that name, and a program may use both. */
+void json_text(struct json *j, const char *key, const char *value);
 void json_bytes(struct json *j, const char *key, const void *bytes, size_t size_bytes);
 void json_u64(struct json *j, const char *key, uint64_t value);
 void json_i64(struct json *j, const char *key, int64_t value);
@@ -40,3 +41,8 @@ void json_decimal(struct json *j, const char *key, double value, unsigned decima
 void json_time_ns(struct json *j, const char *key, uint64_t time_ns);
 /* Writes the text and a newline to `out`, then resets. */
 void json_line(struct json *j, FILE *out);
+
+/* The older name, where jansson is not included. */
+#ifndef JANSSON_H
+#define json_string json_text
+#endif

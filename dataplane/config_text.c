@@ -13,7 +13,7 @@ static void write_quoted(const char *text, FILE *out)
 {
     struct json j;
     json_init(&j);
-    json_string(&j, NULL, text);
+    json_text(&j, NULL, text);
     fputs(j.text, out);
     json_free(&j);
 }

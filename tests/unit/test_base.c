@@ -32,7 +32,7 @@ Test(json, nests_and_escapes)
     struct json j;
     json_init(&j);
     json_object_begin(&j, NULL);
-    json_string(&j, "a", "x\"\\\n\xff\xc3\xa9");
+    json_text(&j, "a", "x\"\\\n\xff\xc3\xa9");
     json_array_begin(&j, "b");
     json_u64(&j, NULL, 1);
     json_i64(&j, NULL, -2);
