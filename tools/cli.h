@@ -23,6 +23,7 @@ __attribute__((format(printf, 2, 3))) int cli_usage_error(const char *command, c
 
 /* One per file tools/cmd_NAME.c. */
 int cmd_collect(int argc, char **argv);
+int cmd_pack(int argc, char **argv);
 int cmd_ports(int argc, char **argv);
 int cmd_protocols(int argc, char **argv);
 int cmd_replay(int argc, char **argv);

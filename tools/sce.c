@@ -4,6 +4,8 @@
 #include "tools/cli.h"
 
 static const struct cli_command commands[] = {
+    {"pack", cmd_pack, "check, build or show a protocol pack"},
+    {"protocols", cmd_protocols, "list what the protocol pack can name"},
     {NULL, NULL, NULL},
 };
 
