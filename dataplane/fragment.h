@@ -12,9 +12,11 @@
  * and time out there.
  *
  * A datagram's entry goes when all its bytes have been seen, so that a fast sender may reuse ids at once, or at the
- * time-out, counted from the datagram's first packet here. Full: the fragment is judged by its addresses alone, counted.
+ * time-out, counted from the datagram's first packet here; from then on it is as if it had gone, whether or not the sweep
+ * has come by. Another first fragment with the same id begins a new datagram. Full: the fragment is judged by its
+ * addresses alone, counted.
  *
- * Memory: 128 bytes a datagram, all at create. Time is handed in; it may stand still or step back. Cost: about 50 ns.
+ * Memory: about 120 bytes a datagram, all at create. Time is handed in; it may stand still or step back. Cost: about 50 ns.
  */
 #pragma once
 
@@ -31,7 +33,7 @@
     X(portless_fragments, "later fragments judged without ports because the table was full")                           \
     X(complete_fragments, "fragments of protocols without ports: nothing to find out")                                 \
     X(unnamed_datagrams, "first fragments whose datagram was not remembered because the table was full")               \
-    X(expired_pending, "datagrams whose first fragment never came: credited to the flow with ports 0")
+    X(expired_datagrams, "datagrams whose first fragment did not come in time: credited to the flow with ports 0")
 
 struct dp_fragment_stats {
 #define X(name, text) uint64_t name;
@@ -71,16 +73,16 @@ uint8_t dp_fragment_shard(const struct dp_view *view);
 
 /*
  * Judges a fragment: view->result is ok and view->flags has DP_VIEW_FRAGMENT. Fills in view->key and view->swap of a
- * later fragment whose first is known. *ret_credit is set in any case; it has packets only with a first fragment that
- * others of its datagram came before.
+ * later fragment whose first is known. *ret_credit is set in any case; it has packets when this fragment is the first of
+ * a datagram of which others came before, or when it met one that had timed out. Its key may be another than the view's.
  */
 enum dp_fragment_verdict dp_fragment_judge(struct dp_fragments *fragments, struct dp_view *view, uint64_t now_ns,
                                            struct dp_fragment_credit *ret_credit);
 
 /*
- * Removes up to `length` timed-out datagrams, oldest first, and returns how many credits it wrote: those that still had
- * packets to credit, to the key with ports 0. To be called until *ret_done when it matters; now_ns UINT64_MAX empties the
- * table. Cost follows what is removed, not the table's size.
+ * Removes up to `length` timed-out datagrams, oldest first, and returns how many credits it wrote: those that had packets
+ * to credit, to the key with ports 0. *ret_done says that no more have timed out; now_ns UINT64_MAX empties the table.
+ * Cost follows what is removed, not the table's size.
  */
 uint32_t dp_fragments_expire(struct dp_fragments *fragments, uint64_t now_ns, struct dp_fragment_credit *ret_credits,
                              uint32_t length, bool *ret_done);
