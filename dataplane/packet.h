@@ -84,12 +84,12 @@ enum dp_link_type {
 
 /*
  * Parses one packet; reads across segments. Followed are: Ethernet, 802.1Q and QinQ (0x8100, 0x88a8, 0x9100; 4 tags, of
- * which the first two with an id are in the context), MPLS (8 labels; what they carry is guessed by its first 4 bits),
- * PPPoE sessions, IPv4 with options, IPv6 with extension headers (8), IPv4-in-IPv4, 6in4, 4in6 and 6in6 (3 deep; the
- * innermost IP header is keyed, the context names the innermost kind), TCP, UDP, SCTP, ICMP, ICMPv6; of other IP
- * protocols the addresses. A fragmented tunnel packet stays with the tunnel's own addresses, so that all its fragments
- * have one key. A length of 0 in an IP header (a capture taken above segmentation offload, a jumbogram) means all of the
- * frame; a UDP length of 0 all of the IP payload.
+ * which the first two with an id are in the context; Cisco MetaData tags are skipped), MPLS (8 labels; what they carry is
+ * guessed by its first 4 bits), PPPoE sessions, IPv4 with options, IPv6 with extension headers (8), IPv4-in-IPv4, 6in4,
+ * 4in6 and 6in6 (3 deep; the innermost IP header is keyed, the context names the innermost kind), TCP, UDP, SCTP, ICMP,
+ * ICMPv6; of other IP protocols the addresses. A fragmented tunnel packet stays with the tunnel's own addresses, so that
+ * all its fragments have one key. A length of 0 in an IP header (a capture taken above segmentation offload, a jumbogram)
+ * means all of the frame; a UDP length of 0 all of the IP payload.
  *
  * Any thread, no state, no allocation; about 20 cycles for plain TCP over Ethernet in one segment.
  */

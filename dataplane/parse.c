@@ -21,6 +21,8 @@
 #define PPP_MPLS           0x0281u
 #define PPP_MPLS_MULTICAST 0x0283u
 
+#define ETHER_TYPE_CISCO_METADATA 0x8909u
+
 #define MPLS_BOTTOM_OF_STACK 0x100u
 #define IPV4_MORE_FRAGMENTS  0x2000u
 #define IPV4_FRAGMENT_OFFSET 0x1fffu
@@ -415,6 +417,19 @@ static bool parse_vlan_tag(struct parser *p, uint16_t *ret_ether_type)
     return true;
 }
 
+/* Cisco MetaData, a tag with a security group: version 1, one option, its type and value, the type of what follows. */
+static bool parse_metadata_tag(struct parser *p, uint16_t *ret_ether_type)
+{
+    uint8_t scratch[8];
+    struct cursor c;
+    if (!peek(p, sizeof scratch, scratch, &c) || cursor_be16(&c) != 0x0101)
+        return false;
+    cursor_skip(&c, 4);
+    *ret_ether_type = cursor_be16(&c);
+    p->offset += 8;
+    return true;
+}
+
 static __rte_always_inline enum dp_parse_result parse_ether_type(struct parser *p, uint16_t ether_type)
 {
     for (unsigned tags = 0;; tags++) {
@@ -430,6 +445,12 @@ static __rte_always_inline enum dp_parse_result parse_ether_type(struct parser *
                 return DP_PARSE_too_many_tags;
             if (!parse_vlan_tag(p, &ether_type))
                 return DP_PARSE_short_vlan;
+            break;
+        case ETHER_TYPE_CISCO_METADATA:
+            if (tags == VLAN_TAGS_MAX)
+                return DP_PARSE_too_many_tags;
+            if (!parse_metadata_tag(p, &ether_type))
+                return DP_PARSE_not_ip;
             break;
         case RTE_ETHER_TYPE_MPLS:
         case RTE_ETHER_TYPE_MPLSM:
@@ -480,13 +501,21 @@ static enum dp_parse_result parse_family_link(struct parser *p)
     }
 }
 
-/* PPP, with or without the address and control bytes of HDLC framing. */
+/*
+ * PPP, with or without the address and control bytes of HDLC framing. Captures of serial lines of this type may be Cisco
+ * HDLC all the same, which no PPP header looks like: address 0x0f or 0x8f, control 0, Ethernet type.
+ */
 static enum dp_parse_result parse_ppp_link(struct parser *p)
 {
     uint8_t scratch[2];
     struct cursor c;
-    if (peek(p, 2, scratch, &c) && cursor_be16(&c) == 0xff03)
-        p->offset += 2;
+    if (peek(p, 2, scratch, &c)) {
+        uint16_t address_control = cursor_be16(&c);
+        if (address_control == 0x0f00 || address_control == 0x8f00)
+            return parse_typed_link(p, 4, 2);
+        if (address_control == 0xff03)
+            p->offset += 2;
+    }
     return parse_ppp(p, DP_PARSE_short_ethernet);
 }
 

@@ -122,6 +122,27 @@ static void pppoe_lcp(struct frame *f)
     pppoe(f, 0x1100, 0xc021);
 }
 
+static void metadata(struct frame *f, unsigned version_length)
+{
+    frame_ethernet(f, 0x8909);
+    frame_put_be16(f, version_length);
+    frame_put_be32(f, 0x00010008);
+    frame_put_be16(f, 0x0800);
+    frame_ipv4(f, 17, 1, 2, 0);
+    frame_udp(f, 1000, 2000);
+    frame_end(f);
+}
+
+static void metadata_udp(struct frame *f)
+{
+    metadata(f, 0x0101);
+}
+
+static void metadata_unknown(struct frame *f)
+{
+    metadata(f, 0x0201);
+}
+
 static void arp(struct frame *f)
 {
     frame_ethernet(f, 0x0806);
@@ -461,6 +482,8 @@ static const struct {
     {tunnel_6in4, DP_PARSE_ok},
     {tunnel_three_deep, DP_PARSE_ok},
     {fragment6_first, DP_PARSE_ok},
+    {metadata_udp, DP_PARSE_ok},
+    {metadata_unknown, DP_PARSE_not_ip},
     {arp, DP_PARSE_not_ip},
     {pppoe_lcp, DP_PARSE_not_ip},
     {mpls_pseudowire, DP_PARSE_not_ip},
@@ -820,6 +843,8 @@ Test(parse, link_types)
         {DP_LINK_PPP, 4, "\xff\3\xc0\x21", DP_PARSE_not_ip},
         {DP_LINK_CHDLC, 4, "\x0f\0\x08\0", DP_PARSE_ok},
         {DP_LINK_CHDLC, 4, "\x8f\0\x80\x35", DP_PARSE_not_ip}, /* SLARP keepalive */
+        {DP_LINK_PPP, 4, "\x0f\0\x08\0", DP_PARSE_ok},         /* Cisco HDLC all the same */
+        {DP_LINK_PPP, 4, "\x8f\0\x80\x35", DP_PARSE_not_ip},
     };
     for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) {
         struct frame f = {.size = 0};
