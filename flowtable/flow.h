@@ -49,10 +49,11 @@ struct ft_hot {
     uint8_t tcp_state;     /* enum ft_tcp_state; 0 for other protocols */
     uint8_t timeout_class; /* enum ft_timeout: index of the time-outs of struct ft_config */
     uint16_t flags;        /* FT_FLOW_* */
-    uint16_t protocol;     /* runtime index of the protocol, 0 = not decided yet */
-    uint64_t last_ns;      /* time of the last packet */
-    uint32_t packets[2];   /* [from_server], low 32 bits; the rest is packets_high of ft_cold */
-    uint64_t bytes[2];     /* [from_server], from the IP header on */
+    uint16_t
+        name; /* runtime index of what the flow is called at its finest: application, else protocol; 0 = undecided */
+    uint64_t last_ns;    /* time of the last packet */
+    uint32_t packets[2]; /* [from_server], low 32 bits; the rest is packets_high of ft_cold */
+    uint64_t bytes[2];   /* [from_server], from the IP header on */
 };
 static_assert(sizeof(struct ft_hot) == 64, "one line");
 
@@ -70,7 +71,7 @@ struct ft_cold {
     uint16_t packets_to_verdict;        /* saturates at 65,535 */
     uint32_t pending;                   /* handle of what inspection keeps of an undecided flow, 0 = nothing */
     uint32_t attributes;                /* handle of the flow's texts (host, URL ...), 0 = none */
-    uint16_t application;               /* runtime index, 0 = none */
+    uint16_t protocol;                  /* runtime index of the wire protocol, 0 = undecided */
     uint16_t signature;                 /* runtime index of the signature that judged */
     uint8_t method;                     /* how the verdict was reached: classifier's enum, opaque here */
     uint8_t confidence;                 /* 0..100 */
@@ -86,6 +87,12 @@ struct ft_flow {
     struct ft_hot hot;
     struct ft_cold cold;
 };
+
+/* Runtime index of the application, 0 = none. */
+static inline uint16_t ft_flow_application(const struct ft_hot *hot, const struct ft_cold *cold)
+{
+    return hot->name != cold->protocol ? hot->name : 0;
+}
 
 /* The direction (index of the counters) in which the subscriber sends. */
 static inline uint8_t ft_flow_up_direction(const struct ft_hot *hot)

@@ -278,7 +278,7 @@ int ft_insert(struct ft *ft, const struct ft_key *key, uint64_t hash, uint64_t u
     struct ft_shard *shard = &ft->shards[shard_number];
     if (unlikely(shard->unanswered >= ft->unanswered_max)) {
         FT_COUNT(shard->refused_unanswered, 1);
-        return -ENOSPC;
+        return -EDQUOT;
     }
     ft_slot slot = ft_slot_take(ft, shard_number);
     if (unlikely(slot == FT_SLOT_NONE)) {
@@ -289,7 +289,7 @@ int ft_insert(struct ft *ft, const struct ft_key *key, uint64_t hash, uint64_t u
     if (unlikely(bucket == FT_BUCKET_NONE)) {
         ft_slot_give_back(ft, shard_number, slot);
         FT_COUNT(shard->refused_no_bucket, 1);
-        return -ENOSPC;
+        return -EXFULL;
     }
     slot_fill(ft, slot, key, uid, now_ns);
     ft_index_insert(ft, hash, bucket, slot);

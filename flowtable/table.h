@@ -25,7 +25,7 @@
  * of 64, never a grace period a flow; with no reader online, at once. A reader that never reports one is named by
  * ft_stuck_reader(); meanwhile freed slots wait in a list that runs through an array as long as the table, so memory is bounded.
  *
- * Full. A shard whose slots or buckets are exhausted refuses new flows (-ENOSPC, counted by reason); the caller lets the
+ * Full. A shard whose slots or buckets are exhausted refuses new flows, counted by reason; the caller lets the
  * packet pass unclassified. Half-open and unanswered flows are bounded per shard (unanswered_share_pct), so that a flood
  * does not push established flows out: ft_timeout_unanswered() says which classes count as such. A flow counts from its insert on until
  * ft_set_timeout_class() moves it into another class.
@@ -146,7 +146,8 @@ uint32_t ft_lookup_bulk(struct ft *ft, const struct ft_key keys[], const uint64_
 /*
  * Adds a flow that is not in the table. Sets the key, uid, first_ns = last_ns = now_ns, generation; all else zero, so its
  * time-out class is tcp_opening until ft_set_timeout_class().
- * 0, or -ENOSPC (counted by reason). Cost: about 100 cycles when the bucket line is in cache; at most 64 buckets are looked
+ * 0, or why not, counted: -ENOSPC (no slot), -EXFULL (both buckets), -EDQUOT (unanswered flows). Cost: about 100 cycles when
+ * the bucket line is in cache; at most 64 buckets are looked
  * at for a displacement.
  */
 int ft_insert(struct ft *ft, const struct ft_key *key, uint64_t hash, uint64_t uid, uint64_t now_ns, ft_slot *ret_slot);
