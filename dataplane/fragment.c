@@ -32,12 +32,13 @@ struct datagram {
     uint64_t pending_bytes;
     uint64_t created_ns;
     uint64_t pending_first_ns, pending_last_ns;
+    struct dp_fragment_origin origin; /* of the first pending packet */
     uint32_t seen_bytes;
     uint32_t total_bytes; /* 0: the last fragment was not seen */
     uint32_t chain_next;  /* of the same bucket, or of the free list */
     uint32_t older, newer;
 };
-static_assert(sizeof(struct datagram) == 112, "as the header says");
+static_assert(sizeof(struct datagram) == 136, "as the header says");
 
 struct dp_fragments {
     struct datagram *datagrams;
@@ -172,6 +173,7 @@ static struct dp_fragment_credit take_credit(struct datagram *d)
         .bytes = d->pending_bytes,
         .first_ns = d->pending_first_ns,
         .last_ns = d->pending_last_ns,
+        .origin = d->origin,
     };
     memcpy(credit.key.addr, d->id.addr, sizeof credit.key.addr);
     d->pending_packets = 0;
@@ -215,9 +217,11 @@ static struct datagram *datagram_of(struct dp_fragments *f, const struct dp_view
     return add(f, &id, now_ns);
 }
 
-static void count_pending(struct datagram *d, const struct dp_view *view, uint64_t now_ns)
+static void count_pending(struct datagram *d, const struct dp_view *view, uint64_t now_ns,
+                          const struct dp_fragment_origin *origin)
 {
     if (d->pending_packets == 0) {
+        d->origin = *origin;
         d->pending_first_ns = d->pending_last_ns = now_ns;
         d->ip_proto = view->key.ip_proto;
         d->swap = view->swap;
@@ -250,6 +254,7 @@ static void note_bytes(struct dp_fragments *f, struct datagram *d, const struct 
 }
 
 enum dp_fragment_verdict dp_fragment_judge(struct dp_fragments *f, struct dp_view *view, uint64_t now_ns,
+                                           const struct dp_fragment_origin *origin,
                                            struct dp_fragment_credit *ret_credit)
 {
     memset(ret_credit, 0, sizeof *ret_credit);
@@ -277,7 +282,7 @@ enum dp_fragment_verdict dp_fragment_judge(struct dp_fragments *f, struct dp_vie
         view->swap = d->swap;
     } else {
         f->stats.pending_fragments++;
-        count_pending(d, view, now_ns);
+        count_pending(d, view, now_ns, origin);
         verdict = DP_FRAGMENT_PENDING;
     }
     if (d)

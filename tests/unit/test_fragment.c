@@ -16,6 +16,8 @@ struct datagram_case {
     uint16_t vlan;
 };
 
+static const struct dp_fragment_origin origin = {.stamp_ns = 77, .number = 5, .link = 2, .side = 1};
+
 static const struct datagram_case udp4 = {.proto = 17, .src = 9, .dst = 1, .src_port = 53, .dst_port = 4000, .id = 77};
 static const struct datagram_case tcp6 = {
     .is_v6 = true, .proto = 6, .src = 1, .dst = 2, .src_port = 80, .dst_port = 4001, .id = 0x80000001};
@@ -68,7 +70,7 @@ static void expect_follows(struct dp_fragments *f, const struct datagram_case *c
 {
     struct dp_fragment_credit credit;
     struct dp_view view = view_of(c, offset_bytes, 800, is_last), first = view_of(c, 0, 800, false);
-    cr_assert_eq(dp_fragment_judge(f, &view, now_ns, &credit), DP_FRAGMENT_FLOW);
+    cr_assert_eq(dp_fragment_judge(f, &view, now_ns, &origin, &credit), DP_FRAGMENT_FLOW);
     expect_key(&view.key, &first.key);
     cr_assert_eq(view.swap, first.swap);
     cr_assert_eq(credit.packets, 0);
@@ -79,7 +81,7 @@ static void expect_pending(struct dp_fragments *f, const struct datagram_case *c
 {
     struct dp_fragment_credit credit;
     struct dp_view view = view_of(c, offset_bytes, 800, is_last), before = view;
-    cr_assert_eq(dp_fragment_judge(f, &view, now_ns, &credit), DP_FRAGMENT_PENDING);
+    cr_assert_eq(dp_fragment_judge(f, &view, now_ns, &origin, &credit), DP_FRAGMENT_PENDING);
     cr_assert_eq(memcmp(&view, &before, sizeof view), 0);
     cr_assert_eq(credit.packets, 0);
 }
@@ -89,7 +91,7 @@ static struct dp_fragment_credit judge_first(struct dp_fragments *f, const struc
 {
     struct dp_fragment_credit credit;
     struct dp_view view = view_of(c, 0, 800, false), before = view;
-    cr_assert_eq(dp_fragment_judge(f, &view, now_ns, &credit), DP_FRAGMENT_FLOW);
+    cr_assert_eq(dp_fragment_judge(f, &view, now_ns, &origin, &credit), DP_FRAGMENT_FLOW);
     cr_assert_eq(memcmp(&view, &before, sizeof view), 0);
     return credit;
 }
@@ -236,7 +238,7 @@ Test(fragment, ipv6_fragments_agree_whatever_next_header_they_name)
     cr_assert_eq(credit.packets, 1);
     expect_key(&credit.key, &key);
     struct dp_view later = view_of(&options, 1600, 800, false);
-    cr_assert_eq(dp_fragment_judge(f, &later, 3, &credit), DP_FRAGMENT_FLOW);
+    cr_assert_eq(dp_fragment_judge(f, &later, 3, &origin, &credit), DP_FRAGMENT_FLOW);
     expect_key(&later.key, &key);
     dp_fragments_destroy(f);
 }
@@ -248,7 +250,7 @@ Test(fragment, protocols_without_ports_need_no_entry)
     struct dp_fragments *f = create(1);
     struct dp_fragment_credit credit;
     struct dp_view view = view_of(&icmp, 800, 800, false), before = view;
-    cr_assert_eq(dp_fragment_judge(f, &view, 1, &credit), DP_FRAGMENT_FLOW);
+    cr_assert_eq(dp_fragment_judge(f, &view, 1, &origin, &credit), DP_FRAGMENT_FLOW);
     cr_assert_eq(memcmp(&view, &before, sizeof view), 0);
     cr_assert_eq(credit.packets, 0);
     expect_empty(f);
@@ -263,10 +265,11 @@ Test(fragment, a_full_table_judges_by_addresses_and_recovers)
         expect_pending(f, &c, 800, false, c.id);
     struct dp_fragment_credit credit;
     struct dp_view view = view_of(&c, 800, 800, false), before = view;
-    cr_assert_eq(dp_fragment_judge(f, &view, 5, &credit), DP_FRAGMENT_PORTLESS);
+    cr_assert_eq(dp_fragment_judge(f, &view, 5, &origin, &credit), DP_FRAGMENT_PORTLESS);
     cr_assert_eq(memcmp(&view, &before, sizeof view), 0);
     cr_assert_eq(judge_first(f, &c, 6).packets, 0);
-    cr_assert_eq(dp_fragment_judge(f, &view, 7, &credit), DP_FRAGMENT_PORTLESS, "the first could not be remembered");
+    cr_assert_eq(dp_fragment_judge(f, &view, 7, &origin, &credit), DP_FRAGMENT_PORTLESS,
+                 "the first could not be remembered");
     /* Datagram 0 has timed out: its place is taken, its packet comes back. */
     credit = judge_first(f, &c, TIMEOUT_NS);
     struct ft_key key = portless_key(&c);
@@ -374,8 +377,8 @@ Test(fragment, parsed_fragments)
         cr_assert_eq(views[i].result, DP_PARSE_ok);
     }
     struct dp_fragment_credit credit;
-    cr_assert_eq(dp_fragment_judge(f, &views[0], 1, &credit), DP_FRAGMENT_PENDING);
-    cr_assert_eq(dp_fragment_judge(f, &views[1], 2, &credit), DP_FRAGMENT_FLOW);
+    cr_assert_eq(dp_fragment_judge(f, &views[0], 1, &origin, &credit), DP_FRAGMENT_PENDING);
+    cr_assert_eq(dp_fragment_judge(f, &views[1], 2, &origin, &credit), DP_FRAGMENT_FLOW);
     cr_assert_eq(credit.packets, 1);
     cr_assert_eq(credit.bytes, 52);
     cr_assert_eq(credit.swap, 1);
@@ -492,7 +495,7 @@ Test(fragment, many_interleaved_datagrams_against_a_model)
     bool done;
     for (unsigned i = 0; i < arrivals_length; i++) {
         struct dp_view view = model_view(&model[arrivals[i].datagram], arrivals[i].datagram, arrivals[i].fragment);
-        enum dp_fragment_verdict verdict = dp_fragment_judge(f, &view, arrivals[i].time_ns, &credit);
+        enum dp_fragment_verdict verdict = dp_fragment_judge(f, &view, arrivals[i].time_ns, &origin, &credit);
         cr_assert_neq(verdict, DP_FRAGMENT_PORTLESS);
         if (verdict == DP_FRAGMENT_FLOW)
             count(&view.key, view.swap, 1);
