@@ -6,6 +6,7 @@
 static const struct cli_command commands[] = {
     {"pack", cmd_pack, "check, build or show a protocol pack"},
     {"protocols", cmd_protocols, "list what the protocol pack can name"},
+    {"replay", cmd_replay, "captures through the pipeline: every flow with its verdict, records to a collector"},
     {NULL, NULL, NULL},
 };
 

@@ -1,0 +1,42 @@
+/*
+ * The texts of a flow (host, URL, ...) from the packet in which they were found to the records that carry them: blocks of
+ * 512 bytes from a bounded pool per worker, because a decided flow's entry has no room for them and most flows have none.
+ *
+ * The worker takes a block and fills it; with the flow's last event it goes to the record thread, which gives it back
+ * through a ring. An empty pool costs a flow its texts, never its packets: counted as attributes_exhausted.
+ */
+#pragma once
+
+#include <rte_ring.h>
+#include <stdint.h>
+
+#include "classifier/classifier.h"
+
+#define DP_ATTRIBUTES_TEXT_BYTES 504u
+
+struct dp_attributes {
+    uint8_t size_bytes[CL_TEXT_COUNT]; /* of each text; the texts follow each other in this order */
+    uint8_t reserved[8 - CL_TEXT_COUNT];
+    char text[DP_ATTRIBUTES_TEXT_BYTES];
+};
+static_assert(sizeof(struct dp_attributes) == 512, "eight lines");
+
+struct dp_attribute_pool {
+    struct dp_attributes *blocks; /* index 0 is never used */
+    uint32_t *free;               /* stack; worker only */
+    uint32_t free_count, block_count;
+    struct rte_ring *returned; /* single producer: record thread; single consumer: worker */
+};
+
+int dp_attributes_init(struct dp_attribute_pool *pool, uint32_t block_count);
+void dp_attributes_fini(struct dp_attribute_pool *pool);
+
+/* Worker: packs the texts of `info` into a block; 0 when there is nothing to keep or no block (*ret_exhausted says which). */
+uint32_t dp_attributes_store(struct dp_attribute_pool *pool, const struct cl_info *info, bool *ret_exhausted);
+/* Worker: back to the free stack at once. */
+void dp_attributes_drop(struct dp_attribute_pool *pool, uint32_t handle);
+/* Record thread: back through the ring. */
+void dp_attributes_return(struct dp_attribute_pool *pool, uint32_t handle);
+
+/* One text of a block; *ret_size_bytes 0 and "" when there is none. `attributes` may be NULL. */
+const char *dp_attributes_text(const struct dp_attributes *attributes, enum cl_text text, unsigned *ret_size_bytes);

@@ -1,0 +1,42 @@
+/*
+ * How a packet ends. Each packet that is received ends in exactly one of these, counted once, where it happens:
+ *
+ *     received = forwarded + dropped{reason} + bypassed{reason}
+ *
+ * `bypassed` packets go on their way like forwarded ones, but were not judged: the engine could not, and fails open.
+ * No counter here is computed from another.
+ */
+#pragma once
+
+#include "dataplane/packet.h"
+
+enum dp_fate { DP_FATE_FORWARDED, DP_FATE_DROPPED, DP_FATE_BYPASSED, DP_FATE_COUNT };
+
+/* fate, reason, text */
+#define DP_OUTCOMES(X)                                                                                                 \
+    X(FORWARDED, forwarded, "judged and sent on")                                                                      \
+    X(DROPPED, receive_only, "link in receive-only mode: read, never sent")                                            \
+    X(DROPPED, tx_refused, "the port did not take it")                                                                 \
+    X(DROPPED, stopping, "received while the engine stopped")                                                          \
+    X(BYPASSED, flow_table_no_slot, "new flow refused: no free slot")                                                  \
+    X(BYPASSED, flow_table_no_bucket, "new flow refused: its buckets are full")                                        \
+    X(BYPASSED, flow_table_unanswered, "new flow refused: too many half-open and unanswered flows")                    \
+    X(BYPASSED, handoff_full, "ring to the owning worker full")
+
+enum dp_outcome {
+#define X(fate, reason, text) DP_OUTCOME_##reason,
+    DP_OUTCOMES(X)
+#undef X
+        DP_OUTCOME_UNPARSED, /* + enum dp_parse_result - 1: bypassed, with the parse result as reason */
+    DP_OUTCOME_COUNT = DP_OUTCOME_UNPARSED + DP_PARSE_RESULT_COUNT - 1
+};
+
+static inline uint8_t dp_outcome_of_parse(uint8_t parse_result)
+{
+    return (uint8_t)(DP_OUTCOME_UNPARSED + parse_result - 1);
+}
+
+enum dp_fate dp_outcome_fate(unsigned outcome);
+const char *dp_outcome_reason(unsigned outcome);
+const char *dp_outcome_text(unsigned outcome);
+const char *dp_fate_name(enum dp_fate fate); /* "forwarded" ... */

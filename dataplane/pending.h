@@ -1,0 +1,71 @@
+/*
+ * What inspection keeps of an undecided flow: the classifier's state and, when more than one packet is needed, the first
+ * bytes of each direction in order. From a bounded pool per worker, returned at the verdict; a flow that is judged by its
+ * first payload packet never takes any. Buffers grow 1, 2, 4, 8 KiB; a pool that is empty makes the flow be judged by what
+ * is there (pending_exhausted).
+ *
+ * TCP bytes are put in order here: up to DP_PENDING_GAPS segments ahead of a gap are kept in the buffer at their place.
+ * Where segments overlap the bytes that came first stay; if the later ones differ the flow is flagged ambiguous.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "classifier/classifier.h"
+
+#define DP_PENDING_SEGMENTS  4u /* runs of bytes ahead of a gap, per direction */
+#define DP_PENDING_CLASSES   4u /* buffers of 1, 2, 4, 8 KiB */
+#define DP_PENDING_MIN_BYTES 1024u
+
+struct dp_stream {
+    uint8_t *bytes;          /* first bytes of the direction, NULL = none kept */
+    bool started;            /* base_seq is valid */
+    uint32_t base_seq;       /* sequence number of bytes[0] */
+    uint16_t in_order_bytes; /* contiguous from bytes[0] */
+    uint8_t size_class;      /* buffer of DP_PENDING_MIN_BYTES << size_class */
+    uint8_t segment_count;
+    uint8_t waited; /* payload packets since a gap opened */
+    struct {
+        uint16_t begin, end; /* offsets in bytes[] of what came ahead of a gap */
+    } segments[DP_PENDING_SEGMENTS];
+};
+
+struct dp_pending {
+    struct cl_state state;
+    struct dp_stream stream[2]; /* [from_server] */
+    uint16_t payload_packets[2];
+    uint32_t info; /* index of the flow's texts found so far + 1, 0 = none */
+    struct cl_verdict verdict;
+    uint16_t packets_to_verdict;        /* when the protocol became final; 0 = it is not */
+    uint8_t payload_packets_to_verdict; /* likewise */
+};
+
+struct dp_pending_pool;
+
+/* `budget_bytes` bounds blocks, buffers and texts together. NULL when memory is short. */
+struct dp_pending_pool *dp_pending_pool_create(uint64_t budget_bytes);
+void dp_pending_pool_free(struct dp_pending_pool *pool);
+
+/* A zeroed block and its handle, or NULL. Worker. */
+struct dp_pending *dp_pending_take(struct dp_pending_pool *pool, uint32_t *ret_handle);
+struct dp_pending *dp_pending_get(struct dp_pending_pool *pool, uint32_t handle);
+/* Returns the block and all that it holds. */
+void dp_pending_drop(struct dp_pending_pool *pool, uint32_t handle);
+
+/* The texts found so far; taken from the pool at the first call, NULL when it is empty. */
+struct cl_info *dp_pending_info(struct dp_pending_pool *pool, struct dp_pending *pending);
+
+enum dp_stream_result {
+    DP_STREAM_GREW,      /* in_order_bytes is larger now */
+    DP_STREAM_WAITING,   /* kept ahead of a gap, or old news: nothing new in order */
+    DP_STREAM_AMBIGUOUS, /* as WAITING, and it disagreed with bytes that came before */
+    DP_STREAM_FULL,      /* no memory, or past CL_STREAM_MAX_BYTES */
+};
+
+/*
+ * Puts a TCP segment in its place. `seq` is that of the first payload byte. After DP_STREAM_WAITING on four packets in a
+ * row the gap is given up: what came after it counts as in order.
+ */
+enum dp_stream_result dp_stream_add(struct dp_pending_pool *pool, struct dp_stream *stream, uint32_t seq,
+                                    const uint8_t *bytes, uint32_t size_bytes);

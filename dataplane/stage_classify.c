@@ -1,0 +1,212 @@
+#include "dataplane/worker.h"
+
+#define IP_PROTO_TCP 6
+#define IP_PROTO_UDP 17
+#define TCP_SYN      0x02
+
+/* A payload-bearing packet of an undecided flow, on its way to the classifier. */
+struct inspection {
+    ft_slot slot;
+    struct ft_hot *hot;
+    struct ft_cold *cold;
+    const struct dp_view *view;
+    const uint8_t *payload; /* contiguous, at most CL_STREAM_MAX_BYTES */
+    uint32_t payload_bytes;
+    uint32_t ordinal;
+    uint8_t from_server;
+    bool has_seq; /* TCP */
+};
+
+static bool seq_known(const struct ft_hot *hot, uint8_t from_server)
+{
+    return hot->flags & FT_FLOW_SEQ_KNOWN << from_server;
+}
+
+/* Remembers where a direction's bytes begin: behind its SYN. Costs nothing but two fields of the entry. */
+static void note_syn(struct ft_hot *hot, struct ft_cold *cold, uint8_t from_server, uint32_t seq)
+{
+    ft_write_begin(hot);
+    FT_SET(cold->next_seq[from_server], seq + 1);
+    FT_SET(hot->flags, (uint16_t)(hot->flags | FT_FLOW_SEQ_KNOWN << from_server));
+    ft_write_end(hot);
+}
+
+static void note_pending(struct ft_hot *hot, struct ft_cold *cold, uint32_t handle)
+{
+    ft_write_begin(hot);
+    FT_SET(cold->pending, handle);
+    ft_write_end(hot);
+}
+
+static void flag_ambiguous(struct dp_worker *worker, struct ft_hot *hot)
+{
+    if (hot->flags & FT_FLOW_AMBIGUOUS)
+        return;
+    DP_COUNT(worker->stats.flows_ambiguous, 1);
+    ft_write_begin(hot);
+    FT_SET(hot->flags, (uint16_t)(hot->flags | FT_FLOW_AMBIGUOUS));
+    ft_write_end(hot);
+}
+
+static uint16_t port_of(const struct ft_hot *hot, bool server)
+{
+    unsigned endpoint = (hot->flags & FT_FLOW_CLIENT_ENDPOINT) ^ (server ? 1u : 0u);
+    return rte_be_to_cpu_16(hot->port_be16[endpoint]);
+}
+
+static uint16_t payload_packets(const struct dp_pending *pending)
+{
+    return (uint16_t)(pending->payload_packets[0] + pending->payload_packets[1]);
+}
+
+/* One call of the classifier with `bytes`; true when the flow was decided. */
+static bool inspect(struct dp_worker *worker, const struct inspection *in, struct dp_pending *pending,
+                    struct cl_info *info, const uint8_t *bytes, uint32_t size_bytes)
+{
+    struct cl_packet packet = {
+        .bytes = bytes,
+        .size_bytes = size_bytes,
+        .ip_proto = in->hot->ip_proto,
+        .from_server = in->from_server,
+        .client_port = port_of(in->hot, false),
+        .server_port = port_of(in->hot, true),
+        .payload_packets = {pending->payload_packets[0], pending->payload_packets[1]},
+        .started_before = in->hot->flags & FT_FLOW_STARTED_BEFORE,
+    };
+    enum cl_step step = cl_inspect(worker->classifier, &pending->state, &packet, &pending->verdict, info);
+    if (step == CL_UNDECIDED)
+        return false;
+    if (!pending->packets_to_verdict) {
+        pending->packets_to_verdict = (uint16_t)RTE_MIN(in->ordinal, (uint32_t)UINT16_MAX);
+        pending->payload_packets_to_verdict = (uint8_t)RTE_MIN(payload_packets(pending), (uint16_t)UINT8_MAX);
+    }
+    if (step == CL_FINAL)
+        return false;
+    dp_flow_decide(worker, in->slot, &pending->verdict, info, pending->packets_to_verdict,
+                   pending->payload_packets_to_verdict);
+    return true;
+}
+
+/* The budget is spent, or there is no memory: the flow is judged by what is known. */
+static void give_up(struct dp_worker *worker, const struct inspection *in, const struct dp_pending *pending,
+                    const struct cl_info *info)
+{
+    if (pending->packets_to_verdict)
+        dp_flow_decide(worker, in->slot, &pending->verdict, info, pending->packets_to_verdict,
+                       pending->payload_packets_to_verdict);
+    else
+        dp_flow_fall_back(worker, in->slot, true, in->ordinal, payload_packets(pending));
+}
+
+/* The first payload packet of a flow: judged where it lies; only what is left undecided takes memory. */
+static void inspect_first(struct dp_worker *worker, const struct inspection *in)
+{
+    struct dp_pending first = {.payload_packets = {!in->from_server, in->from_server}};
+    memset(worker->info.size_bytes, 0, sizeof worker->info.size_bytes);
+    bool ahead =
+        in->has_seq && seq_known(in->hot, in->from_server) && in->view->tcp_seq != in->cold->next_seq[in->from_server];
+    if (!ahead && inspect(worker, in, &first, &worker->info, in->payload, in->payload_bytes))
+        return;
+
+    uint32_t handle;
+    struct dp_pending *pending = dp_pending_take(worker->pending, &handle);
+    if (!pending) {
+        DP_COUNT(worker->stats.pending_exhausted, 1);
+        give_up(worker, in, &first, &worker->info);
+        return;
+    }
+    *pending = first;
+    note_pending(in->hot, in->cold, handle);
+    bool has_texts = false;
+    for (unsigned i = 0; i < CL_TEXT_COUNT; i++)
+        has_texts |= worker->info.size_bytes[i] != 0;
+    struct cl_info *info = has_texts ? dp_pending_info(worker->pending, pending) : NULL;
+    if (info)
+        *info = worker->info;
+    if (!in->has_seq)
+        return;
+    struct dp_stream *stream = &pending->stream[in->from_server];
+    stream->started = true;
+    stream->base_seq = ahead ? in->cold->next_seq[in->from_server] : in->view->tcp_seq;
+    dp_stream_add(worker->pending, stream, in->view->tcp_seq, in->payload, in->payload_bytes);
+}
+
+static void inspect_later(struct dp_worker *worker, const struct inspection *in, struct dp_pending *pending)
+{
+    const uint8_t *bytes = in->payload;
+    uint32_t size_bytes = in->payload_bytes;
+    bool fresh = true;
+    pending->payload_packets[in->from_server]++;
+    if (in->has_seq) {
+        struct dp_stream *stream = &pending->stream[in->from_server];
+        if (!stream->started) {
+            stream->started = true;
+            stream->base_seq =
+                seq_known(in->hot, in->from_server) ? in->cold->next_seq[in->from_server] : in->view->tcp_seq;
+        }
+        enum dp_stream_result result =
+            dp_stream_add(worker->pending, stream, in->view->tcp_seq, in->payload, in->payload_bytes);
+        if (result == DP_STREAM_AMBIGUOUS)
+            flag_ambiguous(worker, in->hot);
+        fresh = result == DP_STREAM_GREW;
+        bytes = stream->bytes;
+        size_bytes = stream->in_order_bytes;
+        if (result == DP_STREAM_FULL && !stream->bytes)
+            DP_COUNT(worker->stats.pending_exhausted, 1);
+    }
+    struct cl_info *info = dp_pending_info(worker->pending, pending);
+    if (!info) {
+        info = &worker->info;
+        memset(info->size_bytes, 0, sizeof info->size_bytes);
+    }
+    if (fresh && inspect(worker, in, pending, info, bytes, size_bytes))
+        return;
+    if (pending->payload_packets[in->from_server] >= worker->engine->config.classification.payload_packets_max)
+        give_up(worker, in, pending, info);
+}
+
+void dp_stage_classify(struct dp_worker *worker, struct dp_burst *burst, unsigned begin, unsigned end)
+{
+    struct ft *flows = worker->engine->flows;
+    for (unsigned i = begin; i < end; i++) {
+        if (burst->outcome[i] != DP_OUTCOME_NONE)
+            continue;
+        struct ft_hot *hot = ft_hot(flows, burst->slot[i]);
+        if (hot->flags & FT_FLOW_DECIDED)
+            continue;
+        const struct dp_view *view = &burst->view[i];
+        struct inspection in = {.slot = burst->slot[i],
+                                .hot = hot,
+                                .cold = ft_cold(flows, burst->slot[i]),
+                                .view = view,
+                                .ordinal = burst->ordinal[i],
+                                .from_server = burst->from_server[i],
+                                .has_seq = hot->ip_proto == IP_PROTO_TCP};
+        if (hot->ip_proto != IP_PROTO_TCP && hot->ip_proto != IP_PROTO_UDP) {
+            dp_flow_fall_back(worker, in.slot, true, in.ordinal, 0);
+            continue;
+        }
+        uint32_t seq_shift = 0;
+        if (in.has_seq && view->tcp_flags & TCP_SYN) {
+            note_syn(hot, in.cold, in.from_server, view->tcp_seq);
+            seq_shift = 1; /* data in a SYN follow the SYN's own number */
+        }
+        if (!view->payload_bytes || (view->flags & DP_VIEW_FRAGMENT && !(view->flags & DP_VIEW_FIRST_FRAGMENT)))
+            continue;
+        struct dp_view shifted;
+        if (seq_shift) {
+            shifted = *view;
+            shifted.tcp_seq += seq_shift;
+            in.view = &shifted;
+        }
+        in.payload_bytes = RTE_MIN(view->payload_bytes, CL_STREAM_MAX_BYTES);
+        in.payload = dp_bytes(burst->mbuf[i], view->payload_offset, in.payload_bytes, worker->linear);
+        if (!in.payload)
+            continue;
+        struct dp_pending *pending = dp_pending_get(worker->pending, in.cold->pending);
+        if (pending)
+            inspect_later(worker, &in, pending);
+        else
+            inspect_first(worker, &in);
+    }
+}

@@ -1,0 +1,232 @@
+#include "dataplane/worker.h"
+
+#include <sched.h>
+
+#define IP_PROTO_TCP        6
+#define SWEEP_FLOWS_MAX     32u
+#define EXPIRED_CREDITS_MAX 16u
+
+static void pipeline(struct dp_worker *worker, struct dp_burst *burst)
+{
+    dp_stage_route(worker, burst);
+    for (unsigned begin = 0; begin < burst->count;) {
+        unsigned end = dp_stage_flow(worker, burst, begin);
+        dp_stage_classify(worker, burst, begin, end);
+        dp_stage_account(worker, burst, begin, end);
+        begin = end;
+    }
+    dp_stage_sink(worker, burst);
+}
+
+void dp_worker_receive(struct dp_worker *worker, struct dp_burst *burst)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < burst->count; i++)
+        bytes += rte_pktmbuf_pkt_len(burst->mbuf[i]);
+    DP_COUNT(worker->stats.received_packets, burst->count);
+    DP_COUNT(worker->stats.received_bytes, bytes);
+    dp_stage_parse(worker, burst);
+    pipeline(worker, burst);
+}
+
+unsigned dp_worker_take_handoffs(struct dp_worker *worker)
+{
+    struct dp_burst *burst = &worker->burst;
+    unsigned taken = 0;
+    for (unsigned from = 0; from < worker->engine->config.worker_count; from++) {
+        if (from == worker->number)
+            continue;
+        burst->count = rte_ring_sc_dequeue_burst(worker->handoff[from], (void **)burst->mbuf, DP_BURST_MAX, NULL);
+        for (unsigned i = 0; i < burst->count; i++) {
+            const struct dp_meta *meta = rte_mbuf_to_priv(burst->mbuf[i]);
+            burst->view[i] = meta->view;
+            burst->credit[i] = meta->credit;
+            burst->now_ns[i] = meta->now_ns;
+            burst->stamp_ns[i] = meta->stamp_ns;
+            burst->number[i] = meta->number;
+            burst->link[i] = meta->link;
+            burst->side[i] = meta->side;
+            burst->link_type[i] = meta->link_type;
+            burst->resolved[i] = meta->resolved;
+            burst->shard[i] = ft_shard_of(&burst->view[i].key);
+            burst->outcome[i] = DP_OUTCOME_NONE;
+        }
+        if (burst->count)
+            pipeline(worker, burst);
+        taken += burst->count;
+    }
+    return taken;
+}
+
+bool dp_event_send(struct dp_worker *worker, ft_slot slot, enum dp_event_kind kind, enum dp_close close,
+                   uint64_t now_ns)
+{
+    struct dp_engine *engine = worker->engine;
+    struct dp_event event = {
+        .now_ns = now_ns, .kind = (uint8_t)kind, .close = (uint8_t)close, .worker = worker->number};
+    ft_copy(engine->flows, slot, &event.flow);
+    event.attributes = event.flow.cold.attributes;
+    while (rte_ring_sp_enqueue_elem(worker->events, &event, sizeof event)) {
+        if (!engine->config.offline) {
+            DP_COUNT(worker->stats.events_lost, 1);
+            return false;
+        }
+        engine->event_wait(engine->event_wait_context);
+    }
+    return true;
+}
+
+/* The usage counters of a flow's service on its link. */
+static struct dp_usage *usage_of(struct dp_worker *worker, const struct ft_hot *hot)
+{
+    return &worker->usage[hot->flags >> FT_FLOW_LINK_SHIFT][worker->engine->service_of[hot->name]];
+}
+
+static void charge(struct dp_worker *worker, const struct ft_hot *hot)
+{
+    struct dp_usage *usage = usage_of(worker, hot);
+    uint8_t up = ft_flow_up_direction(hot);
+    DP_COUNT(usage->bytes[0], hot->bytes[up]);
+    DP_COUNT(usage->bytes[1], hot->bytes[!up]);
+    DP_COUNT(usage->sessions, 1);
+    DP_COUNT(usage->concurrent_sessions, 1);
+}
+
+void dp_flow_decide(struct dp_worker *worker, ft_slot slot, const struct cl_verdict *verdict,
+                    const struct cl_info *info, uint32_t packets, uint32_t payload_packets)
+{
+    struct dp_engine *engine = worker->engine;
+    struct ft_hot *hot = ft_hot(engine->flows, slot);
+    struct ft_cold *cold = ft_cold(engine->flows, slot);
+    bool exhausted = false;
+    uint32_t attributes = info ? dp_attributes_store(&worker->attributes, info, &exhausted) : 0;
+    DP_COUNT(worker->stats.attributes_exhausted, exhausted ? 1 : 0);
+
+    ft_write_begin(hot);
+    FT_SET(hot->name, verdict->application ? verdict->application : verdict->protocol);
+    FT_SET(hot->flags, (uint16_t)(hot->flags | FT_FLOW_DECIDED));
+    FT_SET(cold->protocol, verdict->protocol);
+    FT_SET(cold->signature, verdict->signature);
+    FT_SET(cold->method, verdict->method);
+    FT_SET(cold->confidence, verdict->confidence);
+    FT_SET(cold->packets_to_verdict, (uint16_t)RTE_MIN(packets, (uint32_t)UINT16_MAX));
+    FT_SET(cold->payload_packets_to_verdict, (uint8_t)RTE_MIN(payload_packets, (uint32_t)UINT8_MAX));
+    FT_SET(cold->attributes, attributes);
+    FT_SET(cold->packets_high[0], 0);
+    FT_SET(cold->packets_high[1], 0);
+    FT_SET(cold->version, cold->version + 1);
+    uint32_t pending = cold->pending;
+    FT_SET(cold->pending, 0);
+    ft_write_end(hot);
+
+    charge(worker, hot);
+    DP_COUNT(worker->stats.verdicts[verdict->method], 1);
+    if (engine->config.flow_events && dp_event_send(worker, slot, DP_EVENT_FLOW_START, DP_CLOSE_END, hot->last_ns)) {
+        ft_write_begin(hot);
+        FT_SET(hot->flags, (uint16_t)(hot->flags | FT_FLOW_START_REPORTED));
+        ft_write_end(hot);
+    }
+    dp_pending_drop(worker->pending, pending); /* last: `info` may lie in it */
+}
+
+void dp_flow_fall_back(struct dp_worker *worker, ft_slot slot, bool established, uint32_t packets,
+                       uint32_t payload_packets)
+{
+    struct dp_engine *engine = worker->engine;
+    const struct ft_hot *hot = ft_hot(engine->flows, slot);
+    struct dp_pending *pending = dp_pending_get(worker->pending, ft_cold(engine->flows, slot)->pending);
+    unsigned client = hot->flags & FT_FLOW_CLIENT_ENDPOINT;
+    struct cl_verdict verdict;
+    cl_fallback(engine->classifier, hot->ip_proto, rte_be_to_cpu_16(hot->port_be16[client]),
+                rte_be_to_cpu_16(hot->port_be16[!client]), established, &verdict);
+    const struct cl_info *info = pending && pending->info ? dp_pending_info(worker->pending, pending) : NULL;
+    dp_flow_decide(worker, slot, &verdict, info, packets, payload_packets);
+}
+
+/* A flow that ends undecided: by what its inspection had found, else by ports. */
+static void judge_at_close(struct dp_worker *worker, ft_slot slot)
+{
+    struct dp_engine *engine = worker->engine;
+    const struct ft_hot *hot = ft_hot(engine->flows, slot);
+    struct dp_pending *pending = dp_pending_get(worker->pending, ft_cold(engine->flows, slot)->pending);
+    if (pending && pending->packets_to_verdict) {
+        dp_flow_decide(worker, slot, &pending->verdict,
+                       pending->info ? dp_pending_info(worker->pending, pending) : NULL, pending->packets_to_verdict,
+                       pending->payload_packets_to_verdict);
+        return;
+    }
+    unsigned payload_packets = pending ? (unsigned)pending->payload_packets[0] + pending->payload_packets[1] : 0;
+    dp_flow_fall_back(worker, slot, hot->flags & FT_FLOW_ESTABLISHED, hot->packets[0] + hot->packets[1],
+                      payload_packets);
+}
+
+void dp_flow_close(struct dp_worker *worker, ft_slot slot, uint64_t now_ns, bool at_end)
+{
+    struct dp_engine *engine = worker->engine;
+    const struct ft_hot *hot = ft_hot(engine->flows, slot);
+    struct ft_cold *cold = ft_cold(engine->flows, slot);
+    if (!(hot->flags & FT_FLOW_DECIDED))
+        judge_at_close(worker, slot);
+    enum dp_close close = hot->flags & FT_FLOW_RESET                          ? DP_CLOSE_RST
+                          : hot->flags & FT_FLOW_FINISHED                     ? DP_CLOSE_FIN
+                          : !at_end || ft_expired(engine->flows, hot, now_ns) ? DP_CLOSE_AGED
+                                                                              : DP_CLOSE_END;
+    struct dp_usage *usage = usage_of(worker, hot);
+    if (hot->last_ns > cold->first_ns)
+        DP_COUNT(usage->duration_ns, hot->last_ns - cold->first_ns);
+    DP_COUNT(usage->concurrent_sessions, (uint64_t)-1);
+    DP_COUNT(worker->stats.flows_closed, 1);
+    DP_COUNT(worker->stats.closes[close], 1);
+    if (!dp_event_send(worker, slot, DP_EVENT_FLOW_END, close, now_ns))
+        dp_attributes_drop(&worker->attributes, cold->attributes);
+    ft_remove(engine->flows, slot);
+}
+
+static void expire_fragments(struct dp_worker *worker, uint64_t now_ns)
+{
+    struct dp_fragment_credit credits[EXPIRED_CREDITS_MAX];
+    bool done;
+    do {
+        uint32_t count = dp_fragments_expire(worker->fragments, now_ns, credits, EXPIRED_CREDITS_MAX, &done);
+        for (uint32_t i = 0; i < count; i++)
+            dp_flow_credit(worker, &credits[i], worker->now_ns);
+    } while (!done && now_ns == UINT64_MAX);
+}
+
+void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns)
+{
+    struct dp_engine *engine = worker->engine;
+    if (now_ns > worker->now_ns)
+        worker->now_ns = now_ns;
+    unsigned shard = worker->sweep_shard;
+    worker->sweep_shard = (shard + 1) % FT_SHARDS;
+    if (engine->owner[shard] == worker->number) {
+        ft_slot slots[SWEEP_FLOWS_MAX];
+        unsigned count =
+            ft_sweep(engine->flows, (uint8_t)shard, worker->now_ns, engine->config.sweep_slots, slots, SWEEP_FLOWS_MAX);
+        for (unsigned i = 0; i < count; i++)
+            dp_flow_close(worker, slots[i], worker->now_ns, false);
+    }
+    if (!shard)
+        expire_fragments(worker, worker->now_ns);
+}
+
+void dp_worker_close_all(struct dp_worker *worker, uint64_t now_ns)
+{
+    struct dp_engine *engine = worker->engine;
+    expire_fragments(worker, UINT64_MAX);
+    for (unsigned shard = 0; shard < FT_SHARDS; shard++) {
+        if (engine->owner[shard] != worker->number)
+            continue;
+        uint64_t position = 0;
+        struct ft_flow flow;
+        while (ft_walk(engine->flows, (uint8_t)shard, &position, &flow))
+            dp_flow_close(worker, flow.slot, now_ns, true);
+    }
+}
+
+const char *dp_close_name(enum dp_close close)
+{
+    static const char *const names[DP_CLOSE_COUNT] = {"fin", "rst", "aged", "end"};
+    return names[close];
+}

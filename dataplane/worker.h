@@ -1,0 +1,139 @@
+/*
+ * A worker: one thread that receives, owns shards of the flow table, and runs the stages. All it writes is its own, but
+ * for rings.
+ *
+ * Engine: what workers share. Built by the control thread before the first packet, read-only after, but for the owner map.
+ */
+#pragma once
+
+#include <rte_ring.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "classifier/classifier.h"
+#include "dataplane/attributes.h"
+#include "dataplane/burst.h"
+#include "dataplane/config.h"
+#include "dataplane/event.h"
+#include "dataplane/pending.h"
+#include "dataplane/stats.h"
+#include "flowtable/table.h"
+
+#define DP_HANDOFF_RING_PACKETS 4096u
+#define DP_EVENT_RING_EVENTS    8192u
+#define DP_SUBSCRIBER_NETS_MAX  64u
+
+struct dp_engine;
+
+struct dp_worker {
+    struct dp_engine *engine;
+    uint8_t number;
+    uint64_t now_ns;   /* highest time seen */
+    uint64_t uid_next; /* live: number of the next flow */
+    struct cl_worker *classifier;
+    struct dp_pending_pool *pending;
+    struct dp_attribute_pool attributes;
+    struct dp_fragments *fragments;
+    struct rte_ring *events;   /* of struct dp_event; consumer: record thread */
+    struct rte_ring **handoff; /* [worker]: packets that it gave to us */
+    unsigned sweep_shard;
+    struct dp_burst burst;
+    struct dp_stats stats;
+    struct dp_usage usage[FT_LINKS_MAX][DP_SERVICES_MAX];
+    struct cl_info info;                 /* scratch of a flow judged by its first packet */
+    uint8_t linear[CL_STREAM_MAX_BYTES]; /* payload that crosses segments */
+} __rte_cache_aligned;
+
+struct dp_subscriber_net {
+    uint8_t address[16]; /* IPv4 in the first four bytes */
+    uint8_t bits;
+    bool is_v6;
+};
+
+struct dp_engine_config {
+    unsigned worker_count;
+    uint16_t creator;
+    bool offline;         /* replay: numbers come with the packets, a full event ring is waited for */
+    bool flow_events;     /* make DP_EVENT_FLOW_START */
+    unsigned sweep_slots; /* looked at by ageing, per loop of a worker */
+    struct ft_config flow_table;
+    struct cl_options classification;
+    uint64_t pending_bytes;    /* all workers together */
+    uint32_t attribute_blocks; /* per worker */
+    unsigned subscriber_net_count;
+    struct dp_subscriber_net subscriber_nets[DP_SUBSCRIBER_NETS_MAX];
+    enum dp_idle idle;
+    struct dp_link_config links[DP_LINKS_MAX];
+    unsigned link_count;
+};
+
+struct dp_engine {
+    struct dp_engine_config config;
+    struct ft *flows;
+    struct cl_engine *classifier;
+    uint8_t owner[FT_SHARDS]; /* the worker that owns a shard */
+    struct dp_worker *workers[DP_WORKERS_MAX];
+    uint8_t *service_of; /* [ft_hot.name] -> service */
+    /*
+     * Sends the packets whose fate is not "dropped": sets mbuf[i] to NULL for each it sent, outcome[i] to tx_refused for each
+     * that the port did not take. NULL: nothing is sent (replay).
+     */
+    void (*transmit)(void *context, struct dp_worker *worker, struct dp_burst *burst);
+    void *transmit_context;
+    /* Called by a worker whose event ring is full when offline, until there is room. */
+    void (*event_wait)(void *context);
+    void *event_wait_context;
+    uint64_t started_ns;
+    _Atomic bool stop; /* w: control, release; r: workers, acquire, once a loop */
+};
+
+void dp_engine_config_init(struct dp_engine_config *config);
+/* NULL with the reason in `error`. EAL must be up. */
+struct dp_engine *dp_engine_create(const struct dp_engine_config *config, char *error, size_t error_size);
+void dp_engine_destroy(struct dp_engine *engine);
+
+/* ---- worker thread ---- */
+
+/* Packets as they were received: mbuf, times, number, link, side and link type set. Runs all stages. */
+void dp_worker_receive(struct dp_worker *worker, struct dp_burst *burst);
+/* Packets that other workers handed over; returns how many. */
+unsigned dp_worker_take_handoffs(struct dp_worker *worker);
+/* Ageing and fragments' time-outs: a bounded piece of work, once a loop. */
+void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns);
+/* Ends every flow of the worker's shards. For the end of a run. */
+void dp_worker_close_all(struct dp_worker *worker, uint64_t now_ns);
+/* Ends one flow: event, pools, table. */
+void dp_flow_close(struct dp_worker *worker, ft_slot slot, uint64_t now_ns, bool at_end);
+/* Gives a flow its final verdict: entry, texts, usage, event. */
+void dp_flow_decide(struct dp_worker *worker, ft_slot slot, const struct cl_verdict *verdict,
+                    const struct cl_info *info, uint32_t packets, uint32_t payload_packets);
+/* Judges a flow by ports and IP protocol; for flows that no signature claimed. */
+void dp_flow_fall_back(struct dp_worker *worker, ft_slot slot, bool established, uint32_t packets,
+                       uint32_t payload_packets);
+/* False when the ring was full (counted). */
+bool dp_event_send(struct dp_worker *worker, ft_slot slot, enum dp_event_kind kind, enum dp_close close,
+                   uint64_t now_ns);
+/* Adds bytes of one direction to a flow and, when it is decided, to its service's usage. */
+void dp_account_bytes(struct dp_worker *worker, ft_slot slot, uint8_t from_server, uint64_t bytes, uint64_t now_ns);
+/* The one place where a packet's end is counted. */
+static inline void dp_count_outcome(struct dp_worker *worker, unsigned outcome, uint32_t frame_bytes)
+{
+    DP_COUNT(worker->stats.outcome_packets[outcome], 1);
+    DP_COUNT(worker->stats.outcome_bytes[outcome], frame_bytes);
+}
+/* Accounts fragments that were forwarded before it was known whose they were. */
+void dp_flow_credit(struct dp_worker *worker, const struct dp_fragment_credit *credit, uint64_t now_ns);
+
+/* ---- record thread ---- */
+
+typedef void (*dp_event_handler)(void *context, const struct dp_event *event, const struct dp_attributes *attributes);
+/* Takes up to `limit` events of all workers, gives their attribute blocks back after the handler; returns how many. */
+unsigned dp_engine_drain_events(struct dp_engine *engine, unsigned limit, dp_event_handler handler, void *context);
+
+/* ---- any thread ---- */
+
+/* Sum over workers. `received = sum(outcome_packets) + in flight`; exact when workers rest. */
+void dp_engine_stats(const struct dp_engine *engine, struct dp_stats *ret_stats);
+/* Sum over workers of one link's usage by service. */
+void dp_engine_usage(const struct dp_engine *engine, unsigned link, struct dp_usage ret_usage[DP_SERVICES_MAX]);
