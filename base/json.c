@@ -163,6 +163,12 @@ void json_bool(struct json *j, const char *key, bool value)
     json_append(j, value ? "true" : "false", value ? 4 : 5);
 }
 
+void json_null(struct json *j, const char *key)
+{
+    json_lead(j, key);
+    json_append(j, "null", 4);
+}
+
 void json_decimal(struct json *j, const char *key, double value, unsigned decimals)
 {
     json_lead(j, key);
