@@ -266,15 +266,13 @@ static bool check_device(const struct dp_config *config, unsigned link, enum dp_
                 return yml_fail(
                     error, node,
                     "%s: \"%.*s\" a second time, link %s has it as %s; each port belongs to one side of one link",
-                    node->key, (int)name_bytes, device, config->links[other].name,
-                    s == DP_SUBSCRIBER ? "subscriber" : "network");
+                    node->key, (int)name_bytes, device, config->links[other].name, dp_side_name((enum dp_side)s));
         }
     return true;
 }
 
 static bool check_links(struct dp_config *config, const struct yml_node *list, struct yml_error *error)
 {
-    static const char *const sides[DP_SIDES] = {"subscriber", "network"};
     const struct yml_node *item = list->first;
     if (!item)
         return yml_fail(error, list, "links: no item, expected at least one link");
@@ -288,7 +286,7 @@ static bool check_links(struct dp_config *config, const struct yml_node *list, s
                 return yml_fail(error, name, "name: \"%s\" a second time, expected a name of its own for each link",
                                 config->links[i].name);
         for (unsigned side = 0; side < DP_SIDES; side++) {
-            const struct yml_node *device = yml_get(item, sides[side]);
+            const struct yml_node *device = yml_get(item, dp_side_name((enum dp_side)side));
             config->links[i].line[side] = device->line;
             if (!check_device(config, i, (enum dp_side)side, device, error))
                 return false;

@@ -114,6 +114,11 @@ struct dp_config {
     } control;
 };
 
+/* "subscriber", "network" */
+const char *dp_side_name(enum dp_side side);
+/* "inline", "receive-only" */
+const char *dp_link_mode_name(enum dp_link_mode mode);
+
 /* Defaults for every field; no links, no destinations. */
 void dp_config_init(struct dp_config *config);
 

@@ -202,6 +202,17 @@ const struct dp_section dp_sections[] = {
     {.path = NULL},
 };
 
+const char *dp_side_name(enum dp_side side)
+{
+    static const char *const names[DP_SIDES] = {"subscriber", "network"};
+    return names[side];
+}
+
+const char *dp_link_mode_name(enum dp_link_mode mode)
+{
+    return modes[mode];
+}
+
 const struct dp_section *dp_section_of(const struct dp_section *parent, const struct dp_key *key)
 {
     char path[64];

@@ -16,7 +16,7 @@
 
 #define EAL_ARGUMENTS_MAX    96u
 #define MEGABYTES_FALLBACK   64u
-#define MBUF_BYTES           2560u /* data room, header, padding of the pool */
+#define MBUF_BYTES           2816u /* data room, header, what the engine keeps beside it, padding of the pool */
 #define MEGABYTES_OF_ENGINE  48u   /* rings, device tables */
 #define MEGABYTES_PER_WORKER 8u
 #define HUGEPAGE_FOLDER      "/sys/kernel/mm/hugepages"

@@ -21,6 +21,7 @@
 #define RSS_KEY_BYTES_MAX    64u
 #define POOL_CACHE_MBUFS     256u
 #define HANDOFF_MBUFS        4096u /* per worker, when there are several */
+#define ENGINE_MBUFS         8192u /* what an engine may hold besides, of dp_config_mbufs() */
 #define FRAME_OVERHEAD_BYTES 26u   /* Ethernet header, two tags, checksum */
 
 /* Without the _EX types: those hash addresses out of extension headers, which the flow key does not have. */
@@ -33,7 +34,6 @@
 #define RSS_TYPES_NEEDED (RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP)
 
 static const char *const spread_names[] = {"single", "rss", "software"};
-static const char *const side_names[DP_SIDES] = {"subscriber", "network"};
 
 const char *dp_spread_name(enum dp_spread spread)
 {
@@ -153,7 +153,8 @@ int dp_ports_find(const struct dp_config *config, unsigned workers, struct dp_po
             int result = find_port(&config->links[i], i, (enum dp_side)side, workers, port, reason, sizeof reason);
             if (result < 0) {
                 snprintf(error, error_size, "%s:%u: link %s, %s %s: %s", config->path, config->links[i].line[side],
-                         config->links[i].name, side_names[side], config->links[i].device[side], reason);
+                         config->links[i].name, dp_side_name((enum dp_side)side), config->links[i].device[side],
+                         reason);
                 return result;
             }
             ret_ports->by_id[port->port_id] = (uint8_t)ret_ports->count++;
@@ -200,7 +201,7 @@ uint32_t dp_config_mbufs(const struct dp_config *config)
             bool is_many = driver && (driver->fixed_queues || driver->many_tx_queues);
             mbufs += (is_many ? config->workers.count : 1) * (RX_DESCRIPTORS + TX_DESCRIPTORS);
         }
-    return mbufs + mbufs / 4;
+    return mbufs + ENGINE_MBUFS;
 }
 
 /* ---- set up ---- */
