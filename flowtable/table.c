@@ -211,6 +211,16 @@ void ft_destroy(struct ft *ft)
 
 /* ---- keys and hashes ---- */
 
+/*
+ * Keys in arithmetic progression (a port scan) give sums in arithmetic progression, which for unlucky secrets fall into few
+ * buckets. One step of a bijection scatters them and keeps what is proven of collisions.
+ */
+static uint32_t scatter(uint64_t sum)
+{
+    uint32_t upper = (uint32_t)(sum >> 32);
+    return (upper ^ upper >> 16) * 0x7feb352du;
+}
+
 uint64_t ft_hash(const struct ft *ft, const struct ft_key *key)
 {
     uint32_t w[FT_KEY_WORDS];
@@ -223,7 +233,7 @@ uint64_t ft_hash(const struct ft *ft, const struct ft_key *key)
         bucket += s[1] * w[1] + s[2] * w[2] + s[3] * w[3] + s[5] * w[5] + s[6] * w[6] + s[7] * w[7];
         tag += t[1] * w[1] + t[2] * w[2] + t[3] * w[3] + t[5] * w[5] + t[6] * w[6] + t[7] * w[7];
     }
-    return (bucket & ~(uint64_t)UINT32_MAX) | tag >> 40 << 8 | ft_shard_of(key);
+    return (uint64_t)scatter(bucket) << 32 | (scatter(tag) & ~0xffu) | ft_shard_of(key);
 }
 
 void ft_slot_key(const struct ft *ft, ft_slot slot, struct ft_key *ret_key)

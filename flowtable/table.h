@@ -147,8 +147,7 @@ uint32_t ft_lookup_bulk(struct ft *ft, const struct ft_key keys[], const uint64_
  * Adds a flow that is not in the table. Sets the key, uid, first_ns = last_ns = now_ns, generation; all else zero, so its
  * time-out class is tcp_opening until ft_set_timeout_class().
  * 0, or why not, counted: -ENOSPC (no slot), -EXFULL (both buckets), -EDQUOT (unanswered flows). Cost: about 100 cycles when
- * the bucket line is in cache; at most 64 buckets are looked
- * at for a displacement.
+ * the bucket line is in cache; at most 64 buckets are looked at for a displacement.
  */
 int ft_insert(struct ft *ft, const struct ft_key *key, uint64_t hash, uint64_t uid, uint64_t now_ns, ft_slot *ret_slot);
 
