@@ -43,6 +43,33 @@ enum cl_inspect_step {
     X(ftps, "FTPS")                                                                                                    \
     X(ldaps, "LDAPS")                                                                                                  \
     X(xmpps, "XMPPS")                                                                                                  \
+    X(nntps, "NNTPS")                                                                                                  \
+    X(ircs, "IRCS")                                                                                                    \
+    X(sips, "SIPS")                                                                                                    \
+    X(mqtts, "MQTTS")                                                                                                  \
+    X(turns, "TURNS")                                                                                                  \
+    X(coaps, "CoAPS")                                                                                                  \
+    X(nts_ke, "NTS-KE")                                                                                                \
+    X(smb, "SMB")                                                                                                      \
+    X(sieve, "ManageSieve")                                                                                            \
+    X(postgresql, "PostgreSQL")                                                                                        \
+    X(ssdp, "SSDP")                                                                                                    \
+    X(ipp, "IPP")                                                                                                      \
+    X(soap, "SOAP")                                                                                                    \
+    X(ocsp, "OCSP")                                                                                                    \
+    X(rtsp, "RTSP")                                                                                                    \
+    X(rtmpt, "RTMPT")                                                                                                  \
+    X(json_rpc, "JSON-RPC")                                                                                            \
+    X(dash, "MPEG-DASH")                                                                                               \
+    X(hls, "HLS")                                                                                                      \
+    X(git, "Git")                                                                                                      \
+    X(grpc, "gRPC")                                                                                                    \
+    X(webdav, "WebDAV")                                                                                                \
+    X(bits, "BITS")                                                                                                    \
+    X(rpc_over_http, "RPC over HTTP")                                                                                  \
+    X(sstp, "SSTP")                                                                                                    \
+    X(icecast, "Icecast")                                                                                              \
+    X(bittorrent, "BitTorrent")                                                                                        \
     X(websocket, "WebSocket")                                                                                          \
     X(llmnr, "LLMNR")                                                                                                  \
     X(mdns, "MDNS")                                                                                                    \

@@ -1,7 +1,7 @@
 #include "classifier/inspect.h"
 
 /* One line for each classifier/inspect_NAME.c: its declaration, and its place in the table. */
-#define CL_INSPECTORS(X)
+#define CL_INSPECTORS(X) X(http) X(tls) X(dtls) X(quic) X(dns) X(ssh)
 
 #define X(name) extern const struct cl_inspector cl_inspector_##name;
 CL_INSPECTORS(X)

@@ -1,0 +1,8 @@
+#include "fuzz_inspect.h"
+
+extern const struct cl_inspector cl_inspector_tls;
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    return fuzz_inspect(&cl_inspector_tls, 6, 443, bytes, size);
+}
