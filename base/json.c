@@ -163,7 +163,7 @@ void json_bool(struct json *j, const char *key, bool value)
     json_append(j, value ? "true" : "false", value ? 4 : 5);
 }
 
-void json_null(struct json *j, const char *key)
+void json_none(struct json *j, const char *key)
 {
     json_lead(j, key);
     json_append(j, "null", 4);

@@ -228,7 +228,7 @@ void table_print_json(const struct table *table, const char *event, FILE *out)
             const struct table_column *column = &table->columns[c];
             const struct table_cell *cell = &table->cells[r * table->column_count + c];
             if (cell->is_none)
-                json_null(&j, column->key);
+                json_none(&j, column->key);
             else if (column->kind == TABLE_TEXT)
                 json_text(&j, column->key, cell->text);
             else if (column->kind == TABLE_SWITCH)
