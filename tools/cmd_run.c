@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "dataplane/control.h"
 #include "dataplane/run.h"
-#include "dataplane/show.h"
 #include "tools/cli.h"
 
 #define DRAIN_MS        10000u
@@ -16,7 +15,8 @@
 static const char help_text[] =
     "usage: sce run -c FILE [OPTIONS]\n"
     "\n"
-    "Bridges the links of a configuration, classifies every flow, sends Raw Data Records. Ends at TERM or INT: packets\n"
+    "Bridges the links of a configuration, classifies every flow, sends Raw Data Records. Ends at TERM or INT: "
+    "packets\n"
     "that were received are sent on, flows are ended, records are drained.\n"
     "\n"
     "  -c, --config FILE    the configuration; docs/configuration.md has every key\n"
@@ -30,13 +30,16 @@ static const char help_text[] =
     "  sce show flows --protocol TLS        (asks the running engine)\n"
     "\n"
     "Needs root, or CAP_NET_ADMIN and CAP_NET_RAW; hugepages are used when present.\n"
-    "exit codes: 0 ok, 1 usage, 2 configuration or pack refused, 3 a port or socket failed, or records were left unsent\n";
+    "exit codes: 0 ok, 1 usage, 2 configuration or pack refused, 3 a port or socket failed, or records were left "
+    "unsent\n";
 
 static const struct option long_options[] = {
     {"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'T'},
     {"dump-config", no_argument, NULL, 'd'},  {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
 };
+
+static const struct dp_command dp_show_commands[] = {{.name = NULL}};
 
 static volatile sig_atomic_t stop_signals;
 
@@ -83,7 +86,9 @@ static void say_stopped(struct dp_run *run)
     dp_run_record_stats(run, &made, &sent);
     log_line(LOG_INFO, "run", "stopped: %" PRIu64 " packets received, %" PRIu64 " forwarded, %" PRIu64 " flows",
              stats.received_packets, stats.outcome_packets[DP_OUTCOME_forwarded], stats.flows_closed);
-    log_line(LOG_INFO, "run", "records: %" PRIu64 " made, %" PRIu64 " sent, %" PRIu64 " discarded, %" PRIu64 " unconfirmed, %" PRIu64 " left, %" PRIu64 " events lost",
+    log_line(LOG_INFO, "run",
+             "records: %" PRIu64 " made, %" PRIu64 " sent, %" PRIu64 " discarded, %" PRIu64 " unconfirmed, %" PRIu64
+             " left, %" PRIu64 " events lost",
              made.made, sent.sent, sent.discarded, sent.unconfirmed, sent.queued, stats.events_lost);
 }
 
@@ -147,7 +152,8 @@ int cmd_run(int argc, char **argv)
         }
     }
     if (!path || optind != argc)
-        return cli_usage_error("run", path ? "unexpected argument \"%s\"" : "no configuration: give -c FILE", argv[optind]);
+        return cli_usage_error("run", path ? "unexpected argument \"%s\"" : "no configuration: give -c FILE",
+                               argv[optind]);
     static struct dp_config config;
     char error[DP_ERROR_BYTES];
     if (dp_config_load(path, &config, error, sizeof error))

@@ -7,6 +7,7 @@ static const struct cli_command commands[] = {
     {"pack", cmd_pack, "check, build or show a protocol pack"},
     {"ports", cmd_ports, "what the ports of a configuration can do, and what sce run will do about each"},
     {"protocols", cmd_protocols, "list what the protocol pack can name"},
+    {"run", cmd_run, "bridge the links of a configuration, classify, report, until told to stop"},
     {"replay", cmd_replay, "captures through the pipeline: every flow with its verdict, records to a collector"},
     {NULL, NULL, NULL},
 };
