@@ -210,14 +210,14 @@ void dp_eal_options_config(struct dp_eal_options *options, const struct dp_confi
 
 int dp_eal_start(const struct dp_eal_options *options, char *error, size_t error_size)
 {
-    struct arguments a = {0};
+    static struct arguments a; /* for good: EAL keeps pointers to some of the strings */
+    a.count = 0;
     bool has_hugepages;
     uint32_t megabytes = options->megabytes ? options->megabytes : MEGABYTES_FALLBACK;
     int result = choose_pages(options, megabytes, &has_hugepages, error, error_size);
     if (result < 0)
         return result;
     build_arguments(&a, options, megabytes, has_hugepages);
-    /* EAL permutes the array it is given; the strings stay ours and are kept, as EAL keeps pointers to some */
     route_messages();
     if (rte_eal_init((int)a.count, a.list) < 0) {
         int reason = rte_errno ? rte_errno : EIO;
