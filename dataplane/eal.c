@@ -23,9 +23,9 @@
 
 /* ---- messages ---- */
 
-static char last_error[256];
+static char first_error[256];
 
-/* DPDK's log stream: a line at a time to ours, the latest error kept. */
+/* DPDK's log stream: a line at a time to ours, the first error kept: those that follow say less of the reason. */
 static ssize_t log_write(void *context, const char *bytes, size_t size)
 {
     (void)context;
@@ -35,8 +35,8 @@ static ssize_t log_write(void *context, const char *bytes, size_t size)
         size_bytes--;
     if (!size_bytes)
         return (ssize_t)size;
-    if (level <= (int)RTE_LOG_ERR)
-        snprintf(last_error, sizeof last_error, "%.*s", (int)size_bytes, bytes);
+    if (level <= (int)RTE_LOG_ERR && !first_error[0])
+        snprintf(first_error, sizeof first_error, "%.*s", (int)size_bytes, bytes);
     log_line(level <= (int)RTE_LOG_ERR ? LOG_DEBUG : LOG_INFO, "dpdk", "%.*s", (int)size_bytes, bytes);
     return (ssize_t)size;
 }
@@ -50,11 +50,11 @@ static void route_messages(void)
     rte_openlog_stream(stream);
 }
 
-const char *dp_eal_last_error(void)
+const char *dp_eal_first_error(void)
 {
-    static char text[sizeof last_error];
-    memcpy(text, last_error, sizeof text);
-    last_error[0] = 0;
+    static char text[sizeof first_error];
+    memcpy(text, first_error, sizeof text);
+    first_error[0] = 0;
     return text;
 }
 
@@ -221,7 +221,7 @@ int dp_eal_start(const struct dp_eal_options *options, char *error, size_t error
     route_messages();
     if (rte_eal_init((int)a.count, a.list) < 0) {
         int reason = rte_errno ? rte_errno : EIO;
-        snprintf(error, error_size, "DPDK does not start: %s (%s)", dp_eal_last_error(), strerror(reason));
+        snprintf(error, error_size, "DPDK does not start: %s (%s)", dp_eal_first_error(), strerror(reason));
         return -reason;
     }
     return 0;

@@ -19,6 +19,7 @@
 #define TX_DESCRIPTORS       1024u
 #define RSS_KEY_BYTES_USUAL  40u
 #define RSS_KEY_BYTES_MAX    64u
+#define RETA_ENTRIES_MAX     4096u
 #define POOL_CACHE_MBUFS     256u
 #define HANDOFF_MBUFS        4096u /* per worker, when there are several */
 #define ENGINE_MBUFS         8192u /* what an engine may hold besides, of dp_config_mbufs() */
@@ -65,11 +66,11 @@ static int open_device(struct dp_port *port, char *error, size_t error_size)
                  "no port: is it bound to a driver that DPDK can use (dpdk-devbind.py --status; docs/nics.md)?");
         return -ENODEV;
     }
-    dp_eal_last_error();
+    dp_eal_first_error();
     int result = rte_dev_probe(port->device);
     if (result == 0 && find_id(port))
         return 0;
-    const char *reason = dp_eal_last_error();
+    const char *reason = dp_eal_first_error();
     snprintf(error, error_size, "cannot be opened: %s%s", reason[0] ? reason : strerror(result < 0 ? -result : ENODEV),
              port->interface[0] ? " (does the interface exist, and has this process CAP_NET_RAW?)" : "");
     return result < 0 ? result : -ENODEV;
@@ -80,7 +81,8 @@ static void plan_queues(struct dp_port *port, const struct rte_eth_dev_info *inf
     uint16_t key_bytes = info->hash_key_size ? info->hash_key_size : RSS_KEY_BYTES_USUAL;
     port->rss_types = info->flow_type_rss_offloads & RSS_TYPES;
     port->rss = (port->rss_types & RSS_TYPES_NEEDED) == RSS_TYPES_NEEDED && !port->driver->rss_is_not_ours &&
-                info->reta_size && key_bytes <= RSS_KEY_BYTES_MAX;
+                info->reta_size && info->reta_size <= RETA_ENTRIES_MAX && !(info->reta_size & (info->reta_size - 1)) &&
+                key_bytes <= RSS_KEY_BYTES_MAX;
     port->reta_entries = port->rss ? info->reta_size : 0;
     if (workers == 1)
         port->spread = DP_SPREAD_SINGLE;
@@ -209,7 +211,7 @@ uint32_t dp_config_mbufs(const struct dp_config *config)
 /* "link 0, subscriber, net_null0: what: reason" */
 static int refuse(const struct dp_port *port, const char *what, int result, char *error, size_t error_size)
 {
-    const char *reason = dp_eal_last_error();
+    const char *reason = dp_eal_first_error();
     snprintf(error, error_size, "port %s (%s): %s: %s%s%s", port->device, port->driver_name, what, strerror(-result),
              reason[0] ? "; " : "", reason);
     return result;
@@ -264,7 +266,7 @@ int dp_ports_setup(struct dp_ports *ports, struct rte_mempool *pool, char *error
     for (unsigned i = 0; i < ports->count; i++) {
         struct dp_port *port = &ports->port[i];
         struct rte_eth_dev_info info;
-        dp_eal_last_error();
+        dp_eal_first_error();
         int result = rte_eth_dev_info_get(port->port_id, &info);
         if (result < 0)
             return refuse(port, "information", result, error, error_size);
@@ -279,9 +281,7 @@ int dp_ports_setup(struct dp_ports *ports, struct rte_mempool *pool, char *error
 
 static int set_reta(const struct dp_port *port, const uint8_t owners[FT_SHARDS], char *error, size_t error_size)
 {
-    struct rte_eth_rss_reta_entry64 reta[RTE_ETH_RSS_RETA_SIZE_512 / RTE_ETH_RETA_GROUP_SIZE];
-    if (port->reta_entries > RTE_ETH_RSS_RETA_SIZE_512)
-        return refuse(port, "RETA of more than 512 entries", -E2BIG, error, error_size);
+    struct rte_eth_rss_reta_entry64 reta[RETA_ENTRIES_MAX / RTE_ETH_RETA_GROUP_SIZE];
     memset(reta, 0, sizeof reta);
     for (unsigned i = 0; i < port->reta_entries; i++) {
         reta[i / RTE_ETH_RETA_GROUP_SIZE].mask |= 1ull << i % RTE_ETH_RETA_GROUP_SIZE;

@@ -52,8 +52,8 @@ void dp_eal_options_config(struct dp_eal_options *options, const struct dp_confi
 int dp_eal_start(const struct dp_eal_options *options, char *error, size_t error_size);
 void dp_eal_stop(void);
 
-/* The latest error that DPDK told since the last call, or "": the reason behind its error codes. */
-const char *dp_eal_last_error(void);
+/* The first error that DPDK told since the last call, or "": the reason behind its error codes. */
+const char *dp_eal_first_error(void);
 
 /* ---- ports ---- */
 
