@@ -1,6 +1,6 @@
 /*
  * The tables of docs/rdr.md, made from the schema table: the document cannot say anything else than the encoder does.
- * A unit test compares; `ninja -C BUILDDIR rdr-doc` writes them into the document anew.
+ * A unit test compares; `ninja -C BUILDDIR rdr.md` writes them into the document anew.
  */
 #pragma once
 

@@ -9,6 +9,8 @@ static const struct cli_command commands[] = {
     {"protocols", cmd_protocols, "list what the protocol pack can name"},
     {"run", cmd_run, "bridge the links of a configuration, classify, report, until told to stop"},
     {"replay", cmd_replay, "captures through the pipeline: every flow with its verdict, records to a collector"},
+    {"collect", cmd_collect, "receive records and store them in SQLite"},
+    {"report", cmd_report, "top services, protocols, subscribers and hosts of what was collected"},
     {NULL, NULL, NULL},
 };
 

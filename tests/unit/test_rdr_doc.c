@@ -21,7 +21,7 @@ Test(rdr_doc, the_document_has_the_tables_of_the_schema)
     cr_assert(begin && end);
     begin += strlen(RDR_DOC_BEGIN);
     *end = 0;
-    cr_assert_str_eq(begin, expected, "run: ninja -C BUILDDIR rdr-doc");
+    cr_assert_str_eq(begin, expected, "run: ninja -C BUILDDIR rdr.md");
     free(text);
     free(expected);
 }
