@@ -23,6 +23,8 @@ static void print_json(struct json *j, const struct cl_engine *engine, const str
     json_u64(j, "id", info->id);
     json_string(j, "name", info->name);
     json_string(j, "family", info->family);
+    json_text(j, "service", info->service);
+    json_u64(j, "service_id", info->service_id);
     json_array_begin(j, "parents");
     for (unsigned i = 0; i < info->parent_count; i++)
         json_string(j, NULL, cl_protocol_get(engine, info->parents[i])->name);
