@@ -7,13 +7,15 @@
 #include "classifier/inspect.h"
 #include "classifier/inspect_text.h"
 
-#define DNS_HEADER_BYTES  12u
-#define DNS_NAME_MAX      255u
-#define DNS_POINTERS_MAX  16u  /* in one name: each costs a jump */
-#define DNS_RECORDS_MAX   512u /* in one message: more than fit a datagram */
-#define DNS_QUESTIONS_MAX 16u  /* multicast DNS asks several at once */
+#define DNS_HEADER_BYTES   12u
+#define DNS_NAME_MAX       255u
+#define DNS_POINTERS_MAX   16u  /* in one name: each costs a jump */
+#define DNS_RECORDS_MAX    512u /* in one message: more than fit a datagram */
+#define DNS_CUT_MIN_BYTES  512u /* a shorter answer comes whole */
+#define DNS_FLAG_TRUNCATED 0x0200u
+#define DNS_QUESTIONS_MAX  16u /* multicast DNS asks several at once */
 
-enum dns_port { DNS_PORT_MDNS = 5353, DNS_PORT_LLMNR = 5355, DNS_PORT_NBNS = 137 };
+enum dns_port { DNS_PORT = 53, DNS_PORT_MDNS = 5353, DNS_PORT_LLMNR = 5355, DNS_PORT_NBNS = 137 };
 enum dns_type { DNS_TYPE_NB = 32, DNS_TYPE_NBSTAT = 33, DNS_TYPE_OPT = 41, DNS_TYPE_TSIG = 250, DNS_TYPE_ANY = 255 };
 enum dns_read { DNS_BAD, DNS_SHORT, DNS_WHOLE };
 
@@ -81,9 +83,11 @@ failed:
     return false;
 }
 
-static bool is_sane(const struct header *h, bool is_response)
+/* A message without any question or record is not much to go by: an error's header, a session message (RFC 8490). */
+static bool is_sane(const struct header *h, bool on_dns_port)
 {
     unsigned opcode = h->flags >> 11 & 0xf, code = h->flags & 0xf;
+    bool is_response = h->flags >> 15;
     if (opcode == 3 || opcode > 6 || h->questions > DNS_QUESTIONS_MAX)
         return false;
     if (code > 11 || (h->flags & 0x0040 && opcode != 0)) /* the bit that must be zero, often set by old resolvers */
@@ -91,8 +95,9 @@ static bool is_sane(const struct header *h, bool is_response)
     unsigned records = (unsigned)h->answers + h->authorities + h->additionals;
     if (records > DNS_RECORDS_MAX)
         return false;
-    bool is_empty = !h->questions && !records; /* an error may come so, and a session message (RFC 8490) */
-    return !is_empty || opcode == 6 || (is_response && code);
+    if (h->questions || (records && (is_response || opcode == 5)))
+        return true;
+    return on_dns_port && (opcode == 6 || (is_response && (code || records)));
 }
 
 static bool is_class(uint16_t class)
@@ -125,24 +130,25 @@ static bool read_record(struct cursor *c, const struct cursor *message, bool is_
 }
 
 /* The first question's name goes to `name`. */
-static bool read_questions(struct cursor *c, const struct cursor *message, const struct header *h, struct name *name)
+static bool read_questions(struct cursor *c, const struct cursor *message, const struct header *h, bool on_dns_port,
+                           struct name *name)
 {
     for (unsigned i = 0; i < h->questions; i++) {
         struct name *asked = i ? NULL : name;
         if (!read_name(c, message, asked))
             return false;
         uint16_t type = cursor_be16(c), class = cursor_be16(c);
-        if (!c->ok || !type || !is_class(class) || (asked && is_netbios_name(asked, type)))
+        if (!c->ok || !type || !is_class(class) || (asked && !on_dns_port && is_netbios_name(asked, type)))
             return false;
     }
     return true;
 }
 
 /*
- * Over TCP the known bytes may end before the message does (`whole` false): then header and questions must have been there.
- * A truncated answer of UDP (TC) may end in the middle of a record too.
+ * Over TCP the known bytes may end before the message does (`whole` false): then header and at least one question must have been
+ * there. A large answer of UDP may end in the middle of a record: cut by the server (TC), or the first of several fragments.
  */
-static enum dns_read read_message(struct cursor message, bool whole, bool *ret_questions_read, struct cl_info *info)
+static enum dns_read read_message(struct cursor message, bool whole, bool on_dns_port, struct cl_info *info)
 {
     struct cursor c = message;
     struct header h;
@@ -154,29 +160,40 @@ static enum dns_read read_message(struct cursor message, bool whole, bool *ret_q
     h.additionals = cursor_be16(&c);
     if (!c.ok)
         return whole ? DNS_BAD : DNS_SHORT;
-    bool is_response = h.flags >> 15, is_truncated = h.flags & 0x0200;
     bool is_update = (h.flags >> 11 & 0xf) == 5;
-    if (!is_sane(&h, is_response))
+    if (!is_sane(&h, on_dns_port))
         return DNS_BAD;
     struct name name = {.size = 0};
-    if (!read_questions(&c, &message, &h, &name))
+    if (!read_questions(&c, &message, &h, on_dns_port, &name))
         return c.ok || whole ? DNS_BAD : DNS_SHORT;
-    *ret_questions_read = true;
-    text_set_name(info, name.text, name.size);
-    unsigned records = (unsigned)h.answers + h.authorities + h.additionals;
-    for (unsigned i = 0; i < records; i++)
-        if (!read_record(&c, &message, is_update)) {
-            if (c.ok)
-                return DNS_BAD;
-            return !whole ? DNS_SHORT : is_truncated ? DNS_WHOLE : DNS_BAD;
-        }
-    /* Some stacks pad; what is no padding is another protocol. */
-    for (size_t left = cursor_left(&c); left; left--)
+    unsigned records = (unsigned)h.answers + h.authorities + h.additionals, read = 0;
+    while (read < records && read_record(&c, &message, is_update))
+        read++;
+    if (read < records) {
+        bool is_cut = h.flags & DNS_FLAG_TRUNCATED || (read && cursor_left(&message) >= DNS_CUT_MIN_BYTES);
+        if (c.ok || (whole && !is_cut))
+            return DNS_BAD;
+        if (!whole && !h.questions)
+            return DNS_SHORT;
+    } else if (!h.questions && cursor_left(&c)) {
+        return DNS_BAD;
+    }
+    /* Some stacks pad, one marks its requests for zones; anything else is another protocol. */
+    if (cursor_left(&c) == 2 && memcmp(c.p, "MS", 2) == 0)
+        cursor_skip(&c, 2);
+    while (cursor_left(&c))
         if (cursor_u8(&c))
             return DNS_BAD;
+    text_set_name(info, name.text, name.size);
     return DNS_WHOLE;
 }
 
+static bool has_port(const struct cl_packet *packet, uint16_t port)
+{
+    return packet->client_port == port || packet->server_port == port;
+}
+
+/* A message that begins within the known bytes is enough, its rest is not waited for. */
 static enum cl_inspect_step inspect_stream(const struct cl_packet *packet, struct cl_info *info)
 {
     struct cursor c = cursor_of(packet->bytes, packet->size_bytes);
@@ -185,17 +202,10 @@ static enum cl_inspect_step inspect_stream(const struct cl_packet *packet, struc
         return CL_INSPECT_MORE;
     if (size < DNS_HEADER_BYTES)
         return CL_INSPECT_REJECTED;
-    bool whole = cursor_left(&c) >= size, questions_read = false;
+    bool whole = cursor_left(&c) >= size;
     struct cursor message = cursor_sub(&c, whole ? size : cursor_left(&c));
-    enum dns_read read = read_message(message, whole, &questions_read, info);
-    if (read == DNS_BAD)
-        return CL_INSPECT_REJECTED;
-    return read == DNS_WHOLE || questions_read ? CL_INSPECT_DONE : CL_INSPECT_MORE;
-}
-
-static bool has_port(const struct cl_packet *packet, uint16_t port)
-{
-    return packet->client_port == port || packet->server_port == port;
+    enum dns_read read = read_message(message, whole, has_port(packet, DNS_PORT), info);
+    return read == DNS_WHOLE ? CL_INSPECT_DONE : read == DNS_SHORT ? CL_INSPECT_MORE : CL_INSPECT_REJECTED;
 }
 
 static enum cl_inspect_step inspect_dns(void *scratch, void *state, const struct cl_packet *packet,
@@ -211,9 +221,9 @@ static enum cl_inspect_step inspect_dns(void *scratch, void *state, const struct
         result->protocol = CL_HINT_llmnr;
     if (packet->ip_proto == 6)
         return inspect_stream(packet, info);
-    bool questions_read;
     struct cursor message = cursor_of(packet->bytes, packet->size_bytes);
-    return read_message(message, true, &questions_read, info) == DNS_WHOLE ? CL_INSPECT_DONE : CL_INSPECT_REJECTED;
+    enum dns_read read = read_message(message, true, has_port(packet, DNS_PORT), info);
+    return read == DNS_WHOLE ? CL_INSPECT_DONE : CL_INSPECT_REJECTED;
 }
 
 const struct cl_inspector cl_inspector_dns = {.name = "dns", .inspect = inspect_dns};

@@ -343,15 +343,14 @@ static enum http_read read_request(struct http_state *state, struct cursor c, bo
     if (!target.size)
         return HTTP_BAD;
     if (!version) {
-        /* HTTP/0.9 has neither version nor fields. A token of another version (RTSP/1.0) is not what a path ends with. */
+        /* HTTP/0.9 has no version and should have no fields, some clients send them; "GET /x OTHER/1.0" is none of ours. */
         bool is_simple = known == 0 && is_path && !memchr(target.bytes, ' ', target.size);
         if (!is_simple)
             return known >= 0 && is_path ? HTTP_WHOLE : HTTP_BAD;
         cl_info_set(info, CL_TEXT_version, "HTTP/0.9", 8);
-        set_target(state, target, info);
-        return HTTP_WHOLE;
+    } else {
+        cl_info_set(info, CL_TEXT_version, version, 8);
     }
-    cl_info_set(info, CL_TEXT_version, version, 8);
     if (known >= 0)
         hint(state, methods[known].hint);
     set_target(state, target, info);

@@ -253,18 +253,19 @@ static void set_version(struct cl_info *info, const struct quic_version *version
 
 /* ---- the CRYPTO stream of the client's Initials ---- */
 
-/* Frames that an Initial may hold (RFC 9000 12.4, table 3); false when another comes or one is cut. */
-static bool read_frames(struct cursor c, struct assembly *a)
+/* Frames that an Initial may hold (RFC 9000 12.4, table 3), up to another or a cut one. Google's own versions number CRYPTO 8. */
+static void read_frames(struct cursor c, const struct quic_version *version, struct assembly *a)
 {
+    unsigned crypto = version->salt >= QUIC_SALT_Q050 ? 0x08 : 0x06;
     while (cursor_left(&c)) {
         uint64_t type = read_varint(&c);
         if (type == 0x00 || type == 0x01) /* PADDING, PING */
             continue;
-        if (type == 0x06) { /* CRYPTO */
+        if (type == crypto) {
             uint64_t offset = read_varint(&c), size = read_varint(&c);
             const uint8_t *bytes = cursor_take(&c, (size_t)size);
             if (!bytes)
-                return false;
+                return;
             assembly_add(a, offset, bytes, (size_t)size);
         } else if (type == 0x02 || type == 0x03) { /* ACK */
             read_varint(&c);
@@ -276,10 +277,9 @@ static bool read_frames(struct cursor c, struct assembly *a)
             for (unsigned i = 0; i < 3 && type == 0x03; i++)
                 read_varint(&c);
         } else {
-            return false;
+            return;
         }
     }
-    return c.ok;
 }
 
 /* True when nothing more can be learnt from the stream. */
@@ -342,7 +342,7 @@ static enum initial_read read_initial(struct quic_worker *worker, struct quic_st
         memcpy(a->cid, cid->p, a->cid_size);
     }
     state->opened = true;
-    read_frames(cursor_of(worker->plain, size), a);
+    read_frames(cursor_of(worker->plain, size), version, a);
     return read_hello(state, a, version, info) ? INITIAL_LAST : INITIAL_OPENED;
 }
 

@@ -27,7 +27,9 @@ static enum cl_inspect_step read_identification(struct cursor c, const struct cl
 {
     size_t left = cursor_left(&c);
     size_t there = left < SSH_LINE_MAX_BYTES ? left : SSH_LINE_MAX_BYTES;
-    const uint8_t *line = c.p, *end = memchr(line, '\n', there);
+    const uint8_t *line = c.p, *end = memchr(line, '\n', there), *zero = memchr(line, 0, there);
+    if (zero && (!end || zero < end)) /* one vendor's servers fill their line up with zeros */
+        end = zero;
     size_t size = end ? (size_t)(end - line) : there;
     while (end && size && line[size - 1] == '\r')
         size--;

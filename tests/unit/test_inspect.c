@@ -71,6 +71,7 @@ static const struct http_case http_cases[] = {
     {"SSTP_DUPLEX_POST /sra_{BA19}/ HTTP/1.1\r\nHost: v.example\r\n\r\n", "v.example", "/sra_{BA19}/", CL_HINT_sstp, 0},
     {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "", "", 0, CL_HINT_http2},
     {"GET /old\r\n", "", "/old", 0, 0},
+    {"GET /bot.php?id=1\r\nHost: no-version.example\r\n\r\n", "no-version.example", "/bot.php?id=1", 0, 0},
 };
 
 Test(inspect_http, what_rides_on_it)
@@ -572,6 +573,9 @@ Test(inspect_dns, refused)
     /* Truncated by the server, and an error without a question: taken. */
     static const char truncated[] = "\x12\x34\x83\x80\0\1\0\1\0\0\0\0\1a\0\0\1\0\1\xc0";
     static const char error[] = "\x12\x34\x81\x81\0\0\0\0\0\0\0\0";
+    feed_restart(&f);
+    cr_expect(feed_bytes(&f, true, error, sizeof(error) - 1) == CL_INSPECT_REJECTED, "too little but on port 53");
+    f.packet.server_port = 53;
     feed_restart(&f);
     cr_expect(feed_bytes(&f, true, truncated, sizeof(truncated) - 1) == CL_INSPECT_DONE);
     feed_restart(&f);

@@ -441,6 +441,7 @@ Test(inspect_quic, google_versions)
 
     struct message frames = {.size = 0}, packet = {.size = 0};
     put_crypto(&frames, 0, hello.bytes, hello.size);
+    frames.bytes[0] = 0x08; /* its number of CRYPTO */
     put_initial(&packet, &q050, 1, &frames, 1162);
     feed_restart(&f);
     cr_expect(feed_bytes(&f, false, packet.bytes, packet.size) == CL_INSPECT_DONE);
