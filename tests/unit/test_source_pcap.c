@@ -325,7 +325,7 @@ Test(source_pcap, truncated_anywhere_gives_the_packets_before_and_the_place)
         struct rte_mbuf *mbufs[PACKETS];
         uint64_t time_ns[PACKETS];
         if (whole) {
-            cr_assert_eq(dp_source_pcap_read(source, pool, mbufs, time_ns, PACKETS), whole, "cut to %zu", size);
+            cr_assert_eq(dp_source_pcap_read(source, pool, mbufs, time_ns, PACKETS), (int)whole, "cut to %zu", size);
             for (size_t i = 0; i < whole; i++)
                 rte_pktmbuf_free(mbufs[i]);
         }
