@@ -10,9 +10,8 @@
 
 #include "rdr/names.h"
 
-#define DOUBLE_WINDOW_S "3600"
-#define SCHEMAS_MAX     16u
-#define SQL_MAX_BYTES   8192u
+#define SCHEMAS_MAX   16u
+#define SQL_MAX_BYTES 8192u
 
 enum { PARAMETER_TIME = 1, PARAMETER_SOURCE, PARAMETER_IDS, PARAMETER_FIELDS = PARAMETER_IDS + 4 };
 
@@ -26,8 +25,14 @@ struct rdr_store {
     struct rdr_store_totals totals;
 };
 
-/* What tells records of one interval apart besides the ids, where the record is not of a flow. */
-static const char *const identity_fields[] = {"LINK_ID", "GENERATOR_ID", "SERVICE_USAGE_COUNTER_ID", "END_TIME"};
+/*
+ * Ids come round, and start anew with an engine: only a record that says the same of the same is a double. A record that was
+ * sent twice is the same in every byte, so that these never keep two of it.
+ */
+static const char *const identity_fields[] = {
+    "REPORT_TIME", "CLIENT_IP", "CLIENT_PORT", "SERVER_IP",    "SERVER_PORT",
+    "IP_PROTOCOL", "END_TIME",  "LINK_ID",     "GENERATOR_ID", "SERVICE_USAGE_COUNTER_ID",
+};
 
 struct sql {
     char text[SQL_MAX_BYTES];
@@ -96,8 +101,7 @@ static int prepare_insertion(struct rdr_store *store, const struct rdr_schema *s
         sql_add(&sql, ", ?%u", PARAMETER_FIELDS + i);
     sql_add(&sql,
             " WHERE (?3 = 0 AND ?4 = 0 AND ?5 = 0 AND ?6 = 0) OR NOT EXISTS (SELECT 1 FROM %s WHERE HEADER_UID_LOW = ?6"
-            " AND HEADER_CREATOR = ?3 AND HEADER_INTERVAL = ?5 AND HEADER_EPOCH = ?4"
-            " AND TIME_STAMP >= ?1 - " DOUBLE_WINDOW_S,
+            " AND HEADER_CREATOR = ?3 AND HEADER_INTERVAL = ?5 AND HEADER_EPOCH = ?4",
             schema->table);
     for (size_t i = 0; i < sizeof identity_fields / sizeof identity_fields[0]; i++) {
         int field = rdr_field_find(schema, identity_fields[i]);

@@ -6,8 +6,9 @@
  * HEADER_INTERVAL, HEADER_UID_LOW. A string that is not UTF-8 is kept as a BLOB, byte for byte.
  * INI_VALUES holds names for numbers (rdr/names.h).
  *
- * A record whose header ids, not all zero, and tag have come within the last hour is a double: counted, not stored. The
- * hour keeps the 32 bits of the uid from coming round at a million flows a second.
+ * A record is a double when one with its tag, its header ids (not all zero), its time and its addresses or counter is there:
+ * counted, not stored. The ids alone would not do: 32 bits of uid come round, and an engine that is started anew, or a second
+ * replay, may begin with them again.
  *
  * WAL, so that reports read while records come in. Records are in a transaction until rdr_store_flush(): what is lost in a
  * crash of the machine is the last batch. One thread. Cost: about 10 us a record.
