@@ -237,7 +237,34 @@ Test(flowtable, an_overfull_shard_is_refused_alone)
             struct ft_key key = key_of_shard((uint8_t)shard, &stream);
             must_insert(ft, &key, i, NS);
         }
+    /* Taken out again, in another order, the shard's buckets are as they were before. */
+    for (uint64_t i = 0; i < kept; i++)
+        ft_remove(ft, lookup(ft, &keys[(i * 7919) % kept]));
+    for (uint32_t i = 0; i < ft->shard_buckets; i++) {
+        struct ft_bucket bucket = ft->buckets[7 * ft->shard_buckets + i], blank = {.version = bucket.version};
+        cr_assert_eq(bucket.version & 1, 0);
+        cr_assert_eq(memcmp(&bucket, &blank, sizeof bucket), 0, "bucket %u", i);
+    }
     free(keys);
+    ft_destroy(ft);
+}
+
+/* A slot's key is compared to the last byte: tags and buckets collide by chance, rarer than a test would meet. */
+Test(flowtable, each_byte_of_the_key_is_compared)
+{
+    struct ft_config config = test_config(4096);
+    struct ft *ft = create(&config);
+    for (uint64_t number = 0; number < 16; number++) {
+        struct ft_key key = numbered_key(number);
+        ft_slot slot = must_insert(ft, &key, 1, NS);
+        cr_assert(ft_slot_holds(ft, slot, &key));
+        for (size_t i = 0; i < offsetof(struct ft_key, zero); i++) {
+            bool is_used = key.is_v6 || i < 4 || (i >= 16 && i < 20) || i >= 32;
+            struct ft_key other = key;
+            ((uint8_t *)&other)[i] ^= 0x10;
+            cr_assert_eq(ft_slot_holds(ft, slot, &other), !is_used, "byte %zu of key %lu", i, number);
+        }
+    }
     ft_destroy(ft);
 }
 
@@ -268,6 +295,31 @@ Test(flowtable, chunks_move_between_shards)
         must_insert(ft, &key, i, NS);
     }
     free(taken);
+    ft_destroy(ft);
+}
+
+/* The head of the shared stack is never the same word twice, or a slow owner's exchange could succeed on a stale link (ABA). */
+Test(flowtable, the_stack_of_chunks_counts_each_pop)
+{
+    struct ft_config config = test_config(4096);
+    struct ft *ft = create(&config);
+    uint64_t stream = 15, head = ft->free_chunks;
+    struct ft_key key = key_of_shard(3, &stream);
+    ft_slot first = must_insert(ft, &key, 1, NS);
+    cr_assert_eq(ft->free_chunks >> 32, (head >> 32) + 1);
+    cr_assert_eq((uint32_t)ft->free_chunks, (uint32_t)head + 1);
+    /* A second chunk taken, and returned when it is empty: the same chunk is on top again, under another word. */
+    head = ft->free_chunks;
+    ft_slot last = FT_SLOT_NONE;
+    for (unsigned i = 0; i < 16; i++) {
+        key = key_of_shard(3, &stream);
+        last = must_insert(ft, &key, i, NS);
+    }
+    cr_assert_eq(ft->free_chunks >> 32, (head >> 32) + 1);
+    ft_remove(ft, first);
+    ft_remove(ft, last);
+    cr_assert_eq((uint32_t)ft->free_chunks, (uint32_t)head);
+    cr_assert_neq(ft->free_chunks, head);
     ft_destroy(ft);
 }
 
