@@ -1,14 +1,15 @@
 # Common part of the capture recipes; sourced by pcaps/make/NAME.sh after it has set PACKAGES.
 #
 # A recipe runs in namespaces of its own (network, mount, PID, UTS, IPC): nothing it starts can reach a real network,
-# /etc and /var are overlays whose changes are thrown away, and every daemon dies with the recipe, however that ends.
+# changes to /etc, /var, /run and /tmp are thrown away, and every daemon dies with the recipe, however that ends.
 # Hosts are network namespaces joined by one bridge, `wire`; the capture is taken there, so each frame is seen once and
 # at the size it has on the wire (offloads are off).
 #
 #   host NAME ADDR/LEN...            a host with these addresses; hosts reach each other's subnets directly
 #   name ADDR NAME...                a line of /etc/hosts (so that only recipes about DNS have DNS in their capture)
 #   on HOST CMD...                   runs CMD on HOST, at most 60 s; its failure ends the recipe
-#   answer PATTERN HOST CMD...       runs CMD on HOST as `on` does; what it prints must match PATTERN (an extended expression)
+#   answer PATTERN HOST CMD...       runs CMD on HOST as `on` does; what it prints must match PATTERN (an extended expression;
+#                                    when empty, its exit status must be 0)
 #   bg HOST CMD...                   starts a daemon on HOST in the background, its output goes to $W/log
 #   wait_port HOST tcp|udp PORT...   until something listens there (asks the kernel: no packet is sent)
 #   make_cert NAME...                a throw-away certificate for NAME: $W/tls/NAME.crt, NAME.key; its CA is $W/tls/ca.crt
@@ -58,12 +59,17 @@ fi
 
 mount -t tmpfs tmpfs /run
 W=/run/recipe
-mkdir -p $W/log $W/tls $W/home /run/netns /run/lock
+mkdir -p $W/log $W/tls $W/home /run/netns /run/lock /run/make /run/out
 chmod 755 $W
+mount --bind "$MAKE_DIR" /run/make
+mount --bind "$OUT_DIR" /run/out
+MAKE_DIR=/run/make
+OUT_DIR=/run/out
 for d in etc var; do
     mkdir -p $W/overlay/$d/upper $W/overlay/$d/work
     mount -t overlay overlay -o lowerdir=/$d,upperdir=$W/overlay/$d/upper,workdir=$W/overlay/$d/work /$d
 done
+mount -t tmpfs -o mode=1777 tmpfs /tmp
 hostname recipe.example
 printf '127.0.0.1 localhost recipe.example\n::1 localhost\n' >/etc/hosts
 : >/etc/resolv.conf
@@ -73,10 +79,14 @@ cd $W
 : >$W/oneway
 : >$W/maybe
 
+keep() { # PCAPS_KEEP=1 keeps the recipe's working directory, in OUT_DIR/NAME.work
+    [ -z "${PCAPS_KEEP:-}" ] || cp -r --no-preserve=ownership $W "$OUT_DIR/$RECIPE.work"
+}
+
 recipe_failed() {
     echo "$RECIPE: failed in line $1 of $2: $3" >&2
-    tail -c 1500 $W/log/* >&2 || true
-    if [ -n "${PCAPS_KEEP:-}" ]; then cp -r $W "$PCAPS_KEEP"; fi
+    find $W/log -type f -exec tail -c 1500 {} + >&2 || true
+    keep
     exit 3
 }
 trap 'recipe_failed "$LINENO" "${BASH_SOURCE[0]##*/}" "$BASH_COMMAND"' ERR
@@ -116,6 +126,7 @@ answer() {
     local pattern=$1 status=0
     shift
     on "$@" >$W/log/answer 2>&1 || status=$?
+    [ -n "$pattern" ] || return "$status"
     grep -Eq -- "$pattern" $W/log/answer && return
     echo "$RECIPE: '${*:2}' exited with $status and printed nothing that matches '$pattern'" >&2
     return 1
@@ -164,8 +175,8 @@ capture() {
     FORMAT=$format
     CAPTURE=$W/$RECIPE.pcap
     case $format in
-        pcap) cmd=(tcpdump -s 262144 --immediate-mode -U -Z root) ;;
-        nano) cmd=(tcpdump -s 262144 --immediate-mode -U -Z root --time-stamp-precision=nano) ;;
+        pcap) cmd=(tcpdump -s 262144 -B 16384 -U -Z root) ;;
+        nano) cmd=(tcpdump -s 262144 -B 16384 -U -Z root --time-stamp-precision=nano) ;;
         pcapng) cmd=(dumpcap -q -s 262144 --capture-comment "made by pcaps/make/$RECIPE.sh") && CAPTURE+=ng ;;
         *) fail 1 "unknown capture format $format: pcap, nano or pcapng" ;;
     esac
@@ -193,17 +204,19 @@ expect() {
     local want=$1 filter=$2 got
     shift 2
     stop_capture
-    got=$(tshark -r "$CAPTURE" -Y "$filter" "$@" 2>/dev/null | wc -l)
+    tshark -r "$CAPTURE" -Y "$filter" "$@" >$W/log/matches 2>$W/log/tshark || fail 4 "$(cat $W/log/tshark)"
+    got=$(wc -l <$W/log/matches)
     [ "$got" -ge "$want" ] || fail 4 "$got packets match '$filter', at least $want expected"
 }
 
 stop_capture() {
     [ -n "${CAPTURE_PID:-}" ] || return 0
-    sleep 0.5
+    sleep 1.5 # the kernel hands packets over within a second
     kill -INT "$CAPTURE_PID"
     wait "$CAPTURE_PID" || true
     CAPTURE_PID=
     chmod 644 "$CAPTURE"
+    grep -Eq '^0 packets dropped by kernel|dropped on interface .* [0-9]+/0 ' $W/log/capture || fail 4 "packets were lost: $(cat $W/log/capture)"
 }
 
 finish() {
@@ -218,10 +231,10 @@ finish() {
         cat $W/truth
         "$MAKE_DIR/check" --seen "$CAPTURE" $W/maybe
     } >"$W/$RECIPE.truth.tsv"
-    "$MAKE_DIR/check" "$CAPTURE" "$W/$RECIPE.truth.tsv" $W/oneway || exit 4
+    "$MAKE_DIR/check" "$CAPTURE" "$W/$RECIPE.truth.tsv" $W/oneway || { keep && exit 4; }
     rm -f "$OUT_DIR/$RECIPE.pcap" "$OUT_DIR/$RECIPE.pcapng"
     cp "$CAPTURE" "$W/$RECIPE.truth.tsv" "$OUT_DIR/"
     echo "$RECIPE: $(sed -n 's/^# counts: //p' "$W/$RECIPE.truth.tsv")"
-    if [ -n "${PCAPS_KEEP:-}" ]; then cp -r $W "$PCAPS_KEEP"; fi
+    keep
     exit 0
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # TLS 1.2: openssl s_server on 443 and 8443 (RSA and ECDSA certificates, client certificate on 8443) and gnutls-serv on 5556;
-# openssl s_client, curl and gnutls-cli with SNI; one session resumed by ticket; one connection without SNI.
+# openssl s_client and curl with SNI; one session resumed by ticket; one connection without SNI.
 PACKAGES="openssl curl gnutls-bin"
 . "$(dirname "$0")/lib.sh"
 
