@@ -26,8 +26,9 @@ static inline void fuzz_check(bool holds)
         abort();
 }
 
-static inline enum cl_inspect_step fuzz_packet(const struct cl_inspector *inspector, void *scratch, struct fuzz_flow *flow,
-                                               struct cl_packet packet, const uint8_t *bytes, size_t size)
+static inline enum cl_inspect_step fuzz_packet(const struct cl_inspector *inspector, void *scratch,
+                                               struct fuzz_flow *flow, struct cl_packet packet, const uint8_t *bytes,
+                                               size_t size)
 {
     uint8_t *copy = malloc(size); /* exactly its size: a read beyond is seen */
     memcpy(copy, bytes, size);
@@ -78,8 +79,8 @@ static inline void fuzz_datagrams(const struct cl_inspector *inspector, void *sc
     }
 }
 
-static inline int fuzz_inspect(const struct cl_inspector *inspector, uint8_t ip_proto, uint16_t port, const uint8_t *bytes,
-                               size_t size)
+static inline int fuzz_inspect(const struct cl_inspector *inspector, uint8_t ip_proto, uint16_t port,
+                               const uint8_t *bytes, size_t size)
 {
     static void *scratch;
     if (!scratch && inspector->scratch_create)

@@ -43,7 +43,8 @@ Test(key, toeplitz_is_what_a_port_computes_with_the_symmetric_key)
         ft_key_make(&key, is_v6, tuple, tuple + size, ports[0], ports[1], 6, 5);
         uint32_t words[9];
         for (size_t i = 0; i < (2 * size + 4) / 4; i++)
-            words[i] = (uint32_t)tuple[4 * i] << 24 | (uint32_t)tuple[4 * i + 1] << 16 | (uint32_t)tuple[4 * i + 2] << 8 | tuple[4 * i + 3];
+            words[i] = (uint32_t)tuple[4 * i] << 24 | (uint32_t)tuple[4 * i + 1] << 16 |
+                       (uint32_t)tuple[4 * i + 2] << 8 | tuple[4 * i + 3];
         cr_assert_eq(ft_toeplitz(&key), rte_softrss(words, (uint32_t)(2 * size + 4) / 4, rss_key), "round %d", round);
     }
 }
