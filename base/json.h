@@ -35,7 +35,7 @@ void json_bytes(struct json *j, const char *key, const void *bytes, size_t size_
 void json_u64(struct json *j, const char *key, uint64_t value);
 void json_i64(struct json *j, const char *key, int64_t value);
 void json_bool(struct json *j, const char *key, bool value);
-/* null; jansson has json_null(). */
+/* null; jansson has json_none(). */
 void json_none(struct json *j, const char *key);
 /* Fixed number of decimals, no exponent. */
 void json_decimal(struct json *j, const char *key, double value, unsigned decimals);

@@ -323,6 +323,7 @@ struct dp_run *dp_run_create(const struct dp_config *config, char *error, size_t
         dp_ports_owners(&run->ports, run->engine->owner);
         run->engine->transmit = transmit;
         run->engine->transmit_context = run;
+        run->engine->started_ns = run->clock.wall_start_ns;
         uint32_t mbufs = config->memory.mbufs ? config->memory.mbufs : dp_ports_mbufs(&run->ports, ENGINE_MBUFS_EXTRA);
         run->pool = rte_pktmbuf_pool_create("packets", mbufs, MBUF_CACHE, DP_META_BYTES, RTE_MBUF_DEFAULT_BUF_SIZE,
                                             (int)rte_socket_id());

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "dataplane/control.h"
 #include "dataplane/run.h"
+#include "dataplane/show.h"
 #include "tools/cli.h"
 
 #define DRAIN_MS        10000u
@@ -38,8 +39,6 @@ static const struct option long_options[] = {
     {"dump-config", no_argument, NULL, 'd'},  {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
 };
-
-static const struct dp_command dp_show_commands[] = {{.name = NULL}};
 
 static volatile sig_atomic_t stop_signals;
 

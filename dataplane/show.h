@@ -1,0 +1,28 @@
+/*
+ * What a running engine tells of itself over the control socket: "show stats", "show flows", "show links", "show protocols",
+ * "show drops". The context of these commands is the struct dp_run.
+ *
+ * Answers (docs/show.md):
+ *   stats      one row of counters, one row "destination" for each collector
+ *   flows      a row a flow that fits the filters, then a row "flows_summary"; the table is walked as a registered reader, no worker
+ *              waits for it
+ *   links      a row for each side of each link
+ *   protocols  a row for each protocol and application that live flows have
+ *   drops      a row for each way in which a packet ends other than judged and sent on
+ *
+ * Control thread. A walk of a million flows takes a few hundred milliseconds.
+ */
+#pragma once
+
+#include "dataplane/control.h"
+
+#define DP_SHOW_FLOWS_DEFAULT 100u
+#define DP_SHOW_FLOWS_MAX     100000u
+
+/* Ends with .name = NULL. */
+extern const struct dp_command dp_show_commands[];
+
+/* Two of them, in show_flows.c. */
+void dp_show_flows(const json_t *request, struct dp_reply *reply, void *run);
+void dp_show_protocols(const json_t *request, struct dp_reply *reply, void *run);
+extern const struct dp_argument dp_show_flow_arguments[];
