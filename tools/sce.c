@@ -11,6 +11,7 @@ static const struct cli_command commands[] = {
     {"replay", cmd_replay, "captures through the pipeline: every flow with its verdict, records to a collector"},
     {"collect", cmd_collect, "receive records and store them in SQLite"},
     {"report", cmd_report, "top services, protocols, subscribers and hosts of what was collected"},
+    {"show", cmd_show, "ask a running engine: stats, flows, links, protocols, drops"},
     {NULL, NULL, NULL},
 };
 
