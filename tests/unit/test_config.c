@@ -338,3 +338,37 @@ Test(drivers, device_strings)
     cr_expect_not(dp_device_check("net_null0,=1", reason, sizeof reason));
     cr_expect_not(dp_device_check("net_af_packet0,iface=", reason, sizeof reason));
 }
+
+Test(config, other_rooms_get_their_parts)
+{
+    static const char text[] =
+        LINKS "flow_table: {capacity_flows: 8192, unanswered_share_pct: 9, timeouts_s: {other: 7}}\n"
+              "classification: {pack: p.pack, inspectors: false, payload_packets_max: 3}\n"
+              "memory: {hugepages: off}\n"
+              "rdr: {destinations: [{host: h, port: 9, categories: {2: 5}}], queue_kib: {3: 64},\n"
+              "  forwarding_mode: simple_load_balancing}\n";
+    struct dp_config c;
+    struct ft_config flows;
+    struct cl_options classification;
+    struct rdr_formatter_config rdr;
+    char error[DP_ERROR_BYTES];
+    cr_assert_eq(parse(text, &c, error), 0, "%s", error);
+    dp_config_flow_table(&c, &flows);
+    cr_expect_eq(flows.capacity_flows, 8192);
+    cr_expect_eq(flows.unanswered_share_pct, 9);
+    cr_expect_eq(flows.timeout_ns[FT_TIMEOUT_other], 7000000000ull);
+    cr_expect_eq(flows.timeout_ns[FT_TIMEOUT_tcp_established], 3600000000000ull);
+    cr_expect_eq(flows.hugepages, false);
+    cr_expect_neq(flows.readers_max, 0);
+    dp_config_classification(&c, &classification);
+    cr_expect_str_eq(classification.pack_path, "p.pack");
+    cr_expect_eq(classification.inspectors_off, true);
+    cr_expect_eq(classification.payload_packets_max, 3);
+    dp_config_rdr(&c, &rdr);
+    cr_expect_eq(rdr.forwarding_mode, RDR_SIMPLE_LOAD_BALANCING);
+    cr_expect_eq(rdr.destination_count, 1);
+    cr_expect_str_eq(rdr.destinations[0].host, "h");
+    cr_expect_eq(rdr.destinations[0].priority[1], 5);
+    cr_expect_eq(rdr.queue_bytes[2], 65536);
+    cr_expect_eq(rdr.queue_bytes[0], 8388608);
+}
