@@ -63,7 +63,7 @@ static bool has_databases(const struct pack *pack, const struct pack_databases *
 static void hex_of(const uint8_t *bytes, size_t size, char *ret)
 {
     for (size_t i = 0; i < size; i++)
-        sprintf(ret + 2 * i, "%02x", bytes[i]);
+        snprintf(ret + 2 * i, 3, "%02x", bytes[i]);
 }
 
 /* $XDG_CACHE_HOME/opensce/DIGEST-CPU-LIBRARY.pack; false when there is no home for it. */

@@ -26,8 +26,8 @@ enum {
     SERVICES(X)
 #undef X
 };
-#define X(id, name, number) [number] = name,
-static const char *const service_names[] = {SERVICES(X)};
+#define X(id, name, number) static const char NAME_##id[] = name;
+SERVICES(X)
 #undef X
 
 #define FAMILIES(X)                                                                                                    \
@@ -57,7 +57,7 @@ static const char *const service_names[] = {SERVICES(X)};
     X("other", default_service)                                                                                        \
     X("generic", generic)
 
-#define X(name, service) {name, service_names[SERVICE_##service], SERVICE_##service},
+#define X(name, service) {name, NAME_##service, SERVICE_##service},
 static const struct cl_family families[] = {FAMILIES(X)};
 #undef X
 #define X(name, service) name,

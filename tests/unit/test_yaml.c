@@ -95,8 +95,7 @@ Test(yaml, values_are_read_back)
 Test(yaml, depth_is_bounded)
 {
     char text[200] = "name: ";
-    for (unsigned i = 0; i < 40; i++)
-        strcat(text, "[");
+    memset(text + strlen(text), '[', 40);
     struct yml_error error;
     cr_assert_not(check(text, &error));
     cr_assert(strstr(error.text, "nested too deep"), "%s", error.text);
