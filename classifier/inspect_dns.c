@@ -144,6 +144,18 @@ static bool read_questions(struct cursor *c, const struct cursor *message, const
     return true;
 }
 
+/* What may follow a message within its size: some stacks pad, one marks its requests for zones. */
+static bool is_padding(struct cursor c)
+{
+    size_t left = cursor_left(&c);
+    if (left <= 2 && memcmp(c.p, "MS", left) == 0)
+        return true;
+    while (cursor_left(&c))
+        if (cursor_u8(&c))
+            return false;
+    return true;
+}
+
 /*
  * Over TCP the known bytes may end before the message does (`whole` false): then header and at least one question must have been
  * there. A large answer of UDP may end in the middle of a record: cut by the server (TC), or the first of several fragments.
@@ -178,12 +190,8 @@ static enum dns_read read_message(struct cursor message, bool whole, bool on_dns
     } else if (!h.questions && cursor_left(&c)) {
         return DNS_BAD;
     }
-    /* Some stacks pad, one marks its requests for zones; anything else is another protocol. */
-    if (cursor_left(&c) == 2 && memcmp(c.p, "MS", 2) == 0)
-        cursor_skip(&c, 2);
-    while (cursor_left(&c))
-        if (cursor_u8(&c))
-            return DNS_BAD;
+    if (!is_padding(c))
+        return DNS_BAD;
     text_set_name(info, name.text, name.size);
     return DNS_WHOLE;
 }

@@ -7,6 +7,7 @@
 
 #define SSH_PORT                  22
 #define SSH_LINE_MAX_BYTES        255u
+#define SSH_VERSION_MAX_BYTES     8u
 #define SSH_LINES_BEFORE_MAX      64u
 #define SSH_BANNER_WAIT_MAX_BYTES 4096u
 
@@ -39,10 +40,10 @@ static enum cl_inspect_step read_identification(struct cursor c, const struct cl
     size_t version = 4, at = version;
     while (at < size && ((line[at] >= '0' && line[at] <= '9') || line[at] == '.'))
         at++;
-    if (at < size && (line[at] != '-' || at == version))
+    if (at - version > SSH_VERSION_MAX_BYTES || (at < size && (line[at] != '-' || at == version)))
         return CL_INSPECT_REJECTED;
     if (at == size)
-        return end || size > 16 ? CL_INSPECT_REJECTED : CL_INSPECT_MORE;
+        return end ? CL_INSPECT_REJECTED : CL_INSPECT_MORE;
     if (!end)
         return CL_INSPECT_CONFIRMED;
     char text[4 + SSH_LINE_MAX_BYTES] = "SSH ";
@@ -63,7 +64,7 @@ static enum cl_inspect_step read_stream(const struct cl_packet *packet, struct c
             break;
         if (memcmp(c.p, "SSH-", left < 4 ? left : 4) == 0)
             return left < 4 ? CL_INSPECT_MORE : read_identification(c, packet, info);
-        if (!packet->from_server)
+        if (!packet->from_server || packet->server_port != SSH_PORT)
             return CL_INSPECT_REJECTED;
         const uint8_t *end = memchr(c.p, '\n', left);
         if (!is_line(c.p, end ? (size_t)(end - c.p) : left))
@@ -72,8 +73,7 @@ static enum cl_inspect_step read_stream(const struct cl_packet *packet, struct c
             break;
         cursor_skip(&c, (size_t)(end - c.p) + 1);
     }
-    bool waits = packet->server_port == SSH_PORT && packet->size_bytes < SSH_BANNER_WAIT_MAX_BYTES;
-    return waits ? CL_INSPECT_MORE : CL_INSPECT_REJECTED;
+    return packet->size_bytes < SSH_BANNER_WAIT_MAX_BYTES ? CL_INSPECT_MORE : CL_INSPECT_REJECTED;
 }
 
 static enum cl_inspect_step inspect_ssh(void *scratch, void *state_bytes, const struct cl_packet *packet,

@@ -68,6 +68,8 @@ static bool is_grease(const uint8_t *name, size_t size)
 static void read_alpn(struct cursor c, struct cl_info *info, struct cl_inspect_result *result)
 {
     struct cursor list = cursor_sub(&c, cursor_be16(&c));
+    if (!list.ok)
+        return;
     struct cursor name = cursor_sub(&list, cursor_u8(&list));
     while (name.ok && is_grease(name.p, cursor_left(&name)))
         name = cursor_sub(&list, cursor_u8(&list));
