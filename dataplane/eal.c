@@ -118,6 +118,9 @@ struct arguments {
     char *list[EAL_ARGUMENTS_MAX + 1];
 };
 
+/* Of this process; EAL keeps pointers to some of them until it is cleaned up. */
+static struct arguments arguments;
+
 __attribute__((format(printf, 2, 3))) static void add(struct arguments *a, const char *format, ...)
 {
     va_list args;
@@ -210,16 +213,17 @@ void dp_eal_options_config(struct dp_eal_options *options, const struct dp_confi
 
 int dp_eal_start(const struct dp_eal_options *options, char *error, size_t error_size)
 {
-    static struct arguments a; /* for good: EAL keeps pointers to some of the strings */
-    a.count = 0;
+    char *list[EAL_ARGUMENTS_MAX + 1];
     bool has_hugepages;
     uint32_t megabytes = options->megabytes ? options->megabytes : MEGABYTES_FALLBACK;
     int result = choose_pages(options, megabytes, &has_hugepages, error, error_size);
     if (result < 0)
         return result;
-    build_arguments(&a, options, megabytes, has_hugepages);
+    build_arguments(&arguments, options, megabytes, has_hugepages);
+    /* EAL permutes the array it is given */
+    memcpy(list, arguments.list, sizeof list);
     route_messages();
-    if (rte_eal_init((int)a.count, a.list) < 0) {
+    if (rte_eal_init((int)arguments.count, list) < 0) {
         int reason = rte_errno ? rte_errno : EIO;
         snprintf(error, error_size, "DPDK does not start: %s (%s)", dp_eal_first_error(), strerror(reason));
         return -reason;
@@ -230,4 +234,7 @@ int dp_eal_start(const struct dp_eal_options *options, char *error, size_t error
 void dp_eal_stop(void)
 {
     rte_eal_cleanup();
+    for (unsigned i = 0; i < arguments.count; i++)
+        free(arguments.list[i]);
+    arguments = (struct arguments){0};
 }
