@@ -1,7 +1,7 @@
 /*
- * Ageing. Each chunk's earliest_ns is a lower bound of the times at which its live flows may expire: lowered at once when a
- * flow comes or its time-out class changes (ft_due), found anew when the chunk is looked through. A packet that only renews
- * last_ns touches no chunk: the bound stays low, hence true.
+ * Ageing. Each chunk's earliest_ns is a lower bound of the times at which its live flows may expire: lowered at once
+ * when a flow comes or its time-out class changes (ft_due), found anew when the chunk is looked through. A packet that
+ * only renews last_ns touches no chunk: the bound stays low, hence true.
  */
 #include "flowtable/table_priv.h"
 
@@ -22,7 +22,7 @@ void ft_due(struct ft *ft, const struct ft_shard *shard, ft_slot slot)
 {
     const struct ft_hot *hot = &ft->arrays.hot[slot];
     struct ft_chunk *chunk = &ft->chunks[ft_chunk_of(ft, slot)];
-    /* Not from a stamp ahead of the sweep's clock: a single wrong one must not make ageing pass the chunk over for ever. */
+    /* Not from a stamp ahead of the sweep's clock: one wrong stamp must not make ageing skip the chunk for ever. */
     uint64_t from_ns = hot->last_ns < shard->clock_ns ? hot->last_ns : shard->clock_ns;
     uint64_t due = from_ns + ft->arrays.timeout_ns[hot->timeout_class];
     if (due < chunk->earliest_ns)
@@ -43,7 +43,7 @@ static void set_clock(struct ft *ft, struct ft_shard *shard, uint64_t now_ns)
         ft->chunks[chunk].earliest_ns = 0;
 }
 
-/* A flow stamped by a clock that was set back since starts its time-out anew: it neither ends early nor lives for ever. */
+/* A flow stamped by a clock that was set back since starts its time-out anew: neither ends early nor lives for ever. */
 static void restamp(struct ft_hot *hot, uint64_t now_ns)
 {
     ft_write_begin(hot);

@@ -7,8 +7,8 @@
  *
  * Who writes: the owner of the flow's shard alone, between ft_write_begin() and ft_write_end(). Who reads: the owner
  * freely; any other thread through ft_read(), which copies under the sequence. Because of those readers every field of
- * these two structs that changes during a flow's life is read and written by relaxed atomics (FT_GET, FT_SET), which cost
- * nothing on x86 and keep ThreadSanitizer able to see real races.
+ * these two structs that changes during a flow's life is read and written by relaxed atomics (FT_GET, FT_SET), which
+ * cost nothing on x86 and keep ThreadSanitizer able to see real races.
  */
 #pragma once
 
@@ -62,8 +62,7 @@ struct ft_cold {
     uint64_t first_ns;          /* time of the first packet */
     uint64_t reported_bytes[2]; /* the record ledger: what records have carried so far */
     union {
-        uint32_t next_seq
-            [2]; /* while undecided, TCP: sequence number expected next, so that a half-open flow needs no memory besides */
+        uint32_t next_seq[2]; /* while undecided, TCP: sequence number expected next; saves half-open flows a pool */
         uint32_t packets_high[2]; /* once decided: high 32 bits of the packet counts */
     };
     uint32_t version;                   /* counted up at each change worth sending to a peer */

@@ -114,7 +114,7 @@ struct displace_node {
 
 static_assert(DISPLACE_NODES_MAX <= UINT8_MAX, "node numbers fit a byte");
 
-/* Moves the key of one place into a free place of its other bucket: the new place is written before the old is cleared. */
+/* Moves the key of one place into a free place of its other bucket; writes the new place before it clears the old. */
 static void displace(struct ft *ft, uint32_t from_bucket, unsigned from_place, uint32_t to_bucket)
 {
     struct ft_bucket *from = &ft->buckets[from_bucket], *to = &ft->buckets[to_bucket];
@@ -152,9 +152,10 @@ static uint32_t displace_along(struct ft *ft, const struct displace_node nodes[]
 }
 
 /*
- * Breadth-first from both buckets of the key, so the shortest path of moves is found. Returns the bucket in which a place was
- * freed, or FT_BUCKET_NONE. A bucket that is met again may stand in the queue twice; yet no path crosses itself, and no key is
- * moved twice: what its later node could reach, its earlier node reached before. Fills a shard to 99 % of its places.
+ * Breadth-first from both buckets of the key, so the shortest path of moves is found. Returns the bucket in which a
+ * place was freed, or FT_BUCKET_NONE. A bucket that is met again may stand in the queue twice; yet no path crosses
+ * itself, and no key is moved twice: what its later node could reach, its earlier node reached before. Fills a shard to
+ * 99 % of its places.
  */
 static uint32_t make_room(struct ft *ft, uint8_t shard, uint32_t first, uint32_t second)
 {

@@ -5,8 +5,8 @@
 
 /*
  * Toeplitz: for each set bit i of the input (from the first on), XOR in the 32 key bits from bit i on. With a key of
- * period 16 that window depends on i mod 16 alone, hence only on the XOR of all 16-bit words of the input; and its two halves
- * are equal: the key word rotated left by i. The hash of a 16-bit word is a table look-up a byte.
+ * period 16 that window depends on i mod 16 alone, hence only on the XOR of all 16-bit words of the input; and its two
+ * halves are equal: the key word rotated left by i. The hash of a 16-bit word is a table look-up a byte.
  */
 #define ROTATED(bit)    ((SYMMETRIC_KEY << (bit) | SYMMETRIC_KEY >> (16 - (bit))) & 0xffffu)
 #define BIT(byte, n, i) ((byte) >> (n)&1 ? ROTATED(i) : 0u)

@@ -1,8 +1,9 @@
 /*
  * The flow key and the direction algebra.
  *
- * A flow is both directions of a 5-tuple within one context (VLAN tags and tunnel kind). Its key holds the two endpoints
- * ordered by (address, port) as bytes, so that both directions give the same key; `swap` says which way a packet goes:
+ * A flow is both directions of a 5-tuple within one context (VLAN tags and tunnel kind). Its key holds the two
+ * endpoints ordered by (address, port) as bytes, so that both directions give the same key; `swap` says which way a
+ * packet goes:
  *
  *     swap = 0   the packet goes from endpoint 0 (the lower) to endpoint 1
  *     swap = 1   the other way
@@ -15,9 +16,9 @@
  * direction 1 when the server is (FT_FLOW_SUBSCRIBER_IS_SERVER in flow.h).
  *
  * Two hashes of a key (design decision "two hashes"):
- *   ft_shard_of()  public: low byte of the symmetric Toeplitz hash (key 6D5A repeated); equal on every box, and equal to
+ *   ft_shard_of()  public: low byte of the symmetric Toeplitz hash (key 6D5A repeated); equal on every box and to
  *                  what a NIC computes over the same fields; says who owns the flow.
- *   ft_hash()      keyed with the table's secret (table.h); says where in the shard the flow is. It never leaves a process.
+ *   ft_hash()      keyed with the table's secret (table.h); says where in the shard the flow is. It stays within.
  */
 #pragma once
 

@@ -63,8 +63,9 @@ static enum read_result read_once(const struct ft *ft, ft_slot slot, struct ft_f
 /* ---- copies by the owner ----
  *
  * UNUSED -> CLAIMED by a reader (A0), -> ASKED by it when the request is written (A1), -> ANSWERING by the owner (A2),
- * -> ANSWERED by it when the copy is made (A3), -> UNUSED by the reader. A reader that succeeds alone meanwhile takes an ASKED
- * request back. A request whose slot is freed meanwhile is not answered by anyone: the reader finds the slot free by itself.
+ * -> ANSWERED by it when the copy is made (A3), -> UNUSED by the reader. A reader that succeeds alone meanwhile takes
+ * an ASKED request back. A request whose slot is freed meanwhile may be answered by nobody: the reader then finds the
+ * slot free by itself.
  */
 
 static struct ft_copy_request *request_copy(struct ft *ft, ft_slot slot)
@@ -77,7 +78,7 @@ static struct ft_copy_request *request_copy(struct ft *ft, ft_slot slot)
                                          __ATOMIC_RELAXED))
             continue;
         FT_SET(request->slot, slot);
-        /* A1: release: the slot goes before; partner: the acquire A2. The count only tells owners that it is worth looking. */
+        /* A1: release: the slot goes before; partner: the acquire A2. The count only tells owners that looking pays. */
         __atomic_store_n(&request->state, FT_COPY_ASKED, __ATOMIC_RELEASE);
         __atomic_fetch_add(&ft->copies_asked, 1, __ATOMIC_RELAXED);
         return request;
@@ -240,8 +241,8 @@ static enum find_result find_once(struct ft *ft, const struct ft_key *key, uint6
             return FIND_FOUND;
     }
     /*
-     * Q1: acquire fence: the loads above go before those of the versions; partner: the release fence B0. Both unchanged: at the
-     * moment when the second view began the key stood in neither, so it was not in the table.
+     * Q1: acquire fence: the loads above go before those of the versions; partner: the release fence B0. Both
+     * unchanged: at the moment when the second view began the key stood in neither, so it was not in the table.
      */
     rte_atomic_thread_fence(__ATOMIC_ACQUIRE);
     return view_holds(first, &first_view) && (!both || view_holds(second, &second_view)) ? FIND_ABSENT : FIND_AGAIN;
@@ -326,7 +327,7 @@ int ft_stuck_reader(struct ft *ft, uint64_t now_ns, uint64_t limit_ns)
     for (uint64_t left = FT_GET(ft->readers); left; left &= left - 1) {
         int reader = __builtin_ctzll(left);
         struct ft_reader_watch *watch = &ft->watches[reader];
-        /* Relaxed, no partner: only compared with what was seen before; it changes at each quiescent state after a token. */
+        /* Relaxed, no partner: compared with what was seen before; changes at each quiescent state after a token. */
         uint64_t count = __atomic_load_n(&ft->qsbr->qsbr_cnt[reader].cnt, __ATOMIC_RELAXED);
         if (count == __RTE_QSBR_CNT_THR_OFFLINE || count != watch->count || now_ns < watch->since_ns)
             *watch = (struct ft_reader_watch){.count = count, .since_ns = now_ns};

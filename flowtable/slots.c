@@ -15,7 +15,7 @@ static void stack_push(struct ft *ft, uint32_t chunk)
     uint64_t head = __atomic_load_n(&ft->free_chunks, __ATOMIC_RELAXED);
     do {
         FT_SET(ft->chunks[chunk].stack_next, (uint32_t)head);
-        /* S0: release: what this owner wrote to the chunk and its slots goes before; partner: the acquire S1 of the next. */
+        /* S0: release: its owner's writes go before; partner: the acquire S1 of the next. */
     } while (!__atomic_compare_exchange_n(&ft->free_chunks, &head, stack_word(head >> 32, chunk), true,
                                           __ATOMIC_RELEASE, __ATOMIC_RELAXED));
 }
@@ -27,7 +27,7 @@ static uint32_t stack_pop(struct ft *ft)
     do {
         if ((uint32_t)head == FT_CHUNK_NONE)
             return FT_CHUNK_NONE;
-        /* Another owner may have popped the chunk meanwhile and this link be stale: the tag then makes the exchange fail. */
+        /* Another owner may have popped the chunk since, the link be stale: then the tag makes the exchange fail. */
         popped = stack_word((head >> 32) + 1, FT_GET(ft->chunks[(uint32_t)head].stack_next));
     } while (!__atomic_compare_exchange_n(&ft->free_chunks, &head, popped, true, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE));
     return (uint32_t)head;
@@ -142,7 +142,7 @@ void ft_slot_give_back(struct ft *ft, uint8_t shard_number, ft_slot slot)
     c->free = slot;
     if (c->used-- >> ft->chunk_shift)
         partial_add(ft, shard, chunk);
-    /* An empty chunk stays while it is the only one with free slots, so that one flow coming and going moves no chunk. */
+    /* An empty chunk stays while no other has free slots, so that one flow coming and going moves no chunk. */
     if (c->used == 0 && shard->partial_first != shard->partial_last)
         chunk_return(ft, shard, chunk);
 }
@@ -151,7 +151,7 @@ void ft_slot_forget(struct ft *ft, ft_slot slot)
 {
     struct ft_hot *hot = &ft->arrays.hot[slot];
     uint64_t generation = hot->sequence >> 32;
-    /* W1, with the generation counted up to even: free. Nothing else of the slot changes, so one store is the whole write. */
+    /* W1, with the generation counted up to even: free. Nothing else changes, so this one store is the whole write. */
     __atomic_store_n(&hot->sequence, (uint64_t)(uint32_t)(generation + 1) << 32, __ATOMIC_RELEASE);
 }
 
@@ -188,8 +188,9 @@ void ft_slot_free(struct ft *ft, uint8_t shard_number, ft_slot slot)
     struct ft_shard *shard = &ft->shards[shard_number];
     bool waiting = shard->deferred_open || shard->batch_head != shard->batch_tail;
     /*
-     * Relaxed, no partner: a reader that comes online at this very moment may still find the flow in the index; the slot's
-     * generation tells it. The deferral is for readers that hold slot numbers, which one of this moment does not yet.
+     * Relaxed, no partner: a reader that comes online at this very moment may still find the flow in the index; the
+     * slot's generation tells it. The deferral is for readers that hold slot numbers, which one of this moment does not
+     * yet.
      */
     if (!waiting && __atomic_load_n(&ft->readers_online, __ATOMIC_RELAXED) == 0) {
         ft_slot_give_back(ft, shard_number, slot);

@@ -212,8 +212,8 @@ void ft_destroy(struct ft *ft)
 /* ---- keys and hashes ---- */
 
 /*
- * Keys in arithmetic progression (a port scan) give sums in arithmetic progression, which for unlucky secrets fall into few
- * buckets. One step of a bijection scatters them and keeps what is proven of collisions.
+ * Keys in arithmetic progression (a port scan) give sums in arithmetic progression, which for unlucky secrets fall into
+ * few buckets. One step of a bijection scatters them and keeps what is proven of collisions.
  */
 static uint32_t scatter(uint64_t sum)
 {

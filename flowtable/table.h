@@ -1,48 +1,51 @@
 /*
  * The flow table: 256 shards, each with one writer; any thread may look up and walk without a lock.
  *
- * Shape. A shard has a range of the bucket array and a list of chunks. A *bucket* is one cache line: 8 tags of 16 bits, 8
- * slot numbers, a version, the count of keys that overflowed to their second bucket. A key has two candidate buckets, both
- * within its shard's range (partial-key cuckoo: the second follows from the first and the tag). A *chunk* is 4,096
- * consecutive slots (fewer in a small table: capacity / 4,096 rounded down to a power of two, at least 16) that belong to one
- * shard while any of them is in use, so walking, ageing, exporting or taking over one shard is sequential over its chunks;
- * chunks move between shards through a shared free stack (the only structure here that several owners touch: a
- * compare-and-swap a chunk, never a flow). One chunk a shard is reserved on top of the capacity, so that a shard's partly
- * filled chunk takes nothing from the others.
+ * Shape. A shard has a range of the bucket array and a list of chunks. A *bucket* is one cache line: 8 tags of 16 bits,
+ * 8 slot numbers, a version, the count of keys that overflowed to their second bucket. A key has two candidate buckets,
+ * both within its shard's range (partial-key cuckoo: the second follows from the first and the tag). A *chunk* is 4,096
+ * consecutive slots (fewer in a small table: capacity / 4,096 rounded down to a power of two, at least 16) that belong
+ * to one shard while any of them is in use, so walking, ageing, exporting or taking over one shard is sequential over
+ * its chunks; chunks move between shards through a shared free stack (the only structure here that several owners
+ * touch: a compare-and-swap a chunk, never a flow). One chunk a shard is reserved on top of the capacity, so that a
+ * shard's partly filled chunk takes nothing from the others.
  *
- * Writers. Insert, remove, ageing and all writes to a shard's buckets and slots are its owner's alone: the worker that the
- * dataplane's owner map names. Two owners never touch one line of a shard, so the fast path has no read-modify-write. A
- * shard may change hands when the dataplane orders the old owner's last write before the new owner's first.
+ * Writers. Insert, remove, ageing and all writes to a shard's buckets and slots are its owner's alone: the worker that
+ * the dataplane's owner map names. Two owners never touch one line of a shard, so the fast path has no
+ * read-modify-write. A shard may change hands when the dataplane orders the old owner's last write before the new
+ * owner's first.
  *
- * Readers. A slot's `sequence` is generation << 32 | count. The owner makes count odd before and even after a change. The
- * generation is odd while a flow lives in the slot and even while the slot is free; it is counted up at insert and at remove,
- * so {slot, generation} names a flow over 2^31 reuses of its slot. A reader copies between two equal, even loads. A reader
- * that fails 8 times on a hot flow asks the flow's owner to copy, which the owner does in ft_owner_poll() or ft_sweep().
- * Lookup by other threads checks both buckets' versions, since a displacement may move a key between them meanwhile: it
- * writes the new place before it clears the old one, so a live key is never missed.
+ * Readers. A slot's `sequence` is generation << 32 | count. The owner makes count odd before and even after a change.
+ * The generation is odd while a flow lives in the slot and even while the slot is free; it is counted up at insert and
+ * at remove, so {slot, generation} names a flow over 2^31 reuses of its slot. A reader copies between two equal, even
+ * loads. A reader that fails 8 times on a hot flow asks the flow's owner to copy, which the owner does in
+ * ft_owner_poll() or ft_sweep(). Lookup by other threads checks both buckets' versions, since a displacement may move a
+ * key between them meanwhile: it writes the new place before it clears the old one, so a live key is never missed.
  *
- * Reclaim. A freed slot returns to its chunk when every online reader has passed a quiescent state (rte_rcu_qsbr), in batches
- * of 64, never a grace period a flow; with no reader online, at once. A reader that never reports one is named by
- * ft_stuck_reader(); meanwhile freed slots wait in a list that runs through an array as long as the table, so memory is bounded.
+ * Reclaim. A freed slot returns to its chunk when every online reader has passed a quiescent state (rte_rcu_qsbr), in
+ * batches of 64, never a grace period a flow; with no reader online, at once. A reader that never reports one is named
+ * by ft_stuck_reader(); meanwhile freed slots wait in a list that runs through an array as long as the table, so memory
+ * is bounded.
  *
  * Full. A shard whose slots or buckets are exhausted refuses new flows, counted by reason; the caller lets the
- * packet pass unclassified. Half-open and unanswered flows are bounded per shard (unanswered_share_pct), so that a flood
- * does not push established flows out: ft_timeout_unanswered() says which classes count as such. A flow counts from its insert on until
- * ft_set_timeout_class() moves it into another class.
+ * packet pass unclassified. Half-open and unanswered flows are bounded per shard (unanswered_share_pct), so that a
+ * flood does not push established flows out: ft_timeout_unanswered() says which classes count as such. A flow counts
+ * from its insert on until ft_set_timeout_class() moves it into another class.
  *
- * Ageing. Each chunk has a lower bound of the time at which a flow in it may expire; ft_sweep() passes over chunks whose bound
- * lies ahead. A flow is found at most FT_SWEEP_LATE_NS (or an eighth of the shortest time-out, if that is less) after its
- * time, plus what the caller's budget takes to come round; ft_expired() is exact.
- * A clock that is set back: `last_ns` only grows (FT_SET it when now_ns is later), so nothing expires early; and a flow that the
- * sweep finds stamped more than FT_CLOCK_BACK_NS after now_ns starts its time-out anew at now_ns, so nothing lives for ever.
+ * Ageing. Each chunk has a lower bound of the time at which a flow in it may expire; ft_sweep() passes over chunks
+ * whose bound lies ahead. A flow is found at most FT_SWEEP_LATE_NS (or an eighth of the shortest time-out, if that is
+ * less) after its time, plus what the caller's budget takes to come round; ft_expired() is exact. A clock that is set
+ * back: `last_ns` only grows (FT_SET it when now_ns is later), so nothing expires early; and a flow that the sweep
+ * finds stamped more than FT_CLOCK_BACK_NS after now_ns starts its time-out anew at now_ns, so nothing lives for ever.
  *
- * Determinism. What a shard answers (hits, refusals, the order in which ageing finds flows) depends on the operations on
- * that shard alone, on no other shard and on no timing, with two exceptions: a shard may find the shared stack of chunks
- * empty because of others, and slot numbers (hence the order of ft_walk) depend on which owner took which chunk first. With
- * secret_seed set, the same operations give the same results for any number of owners while no reader is online.
+ * Determinism. What a shard answers (hits, refusals, the order in which ageing finds flows) depends on the operations
+ * on that shard alone, on no other shard and on no timing, with two exceptions: a shard may find the shared stack of
+ * chunks empty because of others, and slot numbers (hence the order of ft_walk) depend on which owner took which chunk
+ * first. With secret_seed set, the same operations give the same results for any number of owners while no reader is
+ * online.
  *
- * Memory: 64 (hot) + 64 (cold) + 4 (link) + 10.7 (bucket, at 75 % load) bytes an IPv4 flow, 32 more an IPv6 flow; reserved at
- * ft_create(), touched as it is used. Nothing is allocated later. Time is always handed in.
+ * Memory: 64 (hot) + 64 (cold) + 4 (link) + 10.7 (bucket, at 75 % load) bytes an IPv4 flow, 32 more an IPv6 flow;
+ * reserved at ft_create(), touched as it is used. Nothing is allocated later. Time is always handed in.
  */
 #pragma once
 
@@ -90,8 +93,8 @@ struct ft_config {
 };
 
 /*
- * True for the classes that a flood from one side alone can fill: tcp_opening, tcp_started_before, udp_unanswered, and other,
- * where nobody tells an answer from a question.
+ * True for the classes that a flood from one side alone can fill: tcp_opening, tcp_started_before, udp_unanswered, and
+ * other, where nobody tells an answer from a question.
  */
 bool ft_timeout_unanswered(enum ft_timeout timeout_class);
 
@@ -120,17 +123,17 @@ struct ft_stats {
 void ft_config_init(struct ft_config *config);
 
 /*
- * Reserves the memory. NULL with a message in `error` when a value is out of range (names it) or the machine has less memory
- * than a full table of IPv4 flows needs (names the sizes). Control thread. Needs no EAL.
+ * Reserves the memory. NULL with a message in `error` when a value is out of range (names it) or the machine has less
+ * memory than a full table of IPv4 flows needs (names the sizes). Control thread. Needs no EAL.
  */
 struct ft *ft_create(const struct ft_config *config, char *error, size_t error_size);
 void ft_destroy(struct ft *ft); /* NULL is allowed */
 
 /*
- * The hash of a key: bits 32..63 and bits 8..31 are two independent keyed hashes (each multilinear over the key's 32-bit words
- * with a secret of 64 bits a word, of which the upper half is kept: strongly universal, so that two keys collide with
- * probability 2^-32 over the secret, whoever chose them); bits 0..7 are the public shard, ft_shard_of(). Any thread; about
- * 10 cycles for IPv4, 20 for IPv6. It must not leave the process.
+ * The hash of a key: bits 32..63 and bits 8..31 are two independent keyed hashes (each multilinear over the key's
+ * 32-bit words with a secret of 64 bits a word, of which the upper half is kept: strongly universal, so that two keys
+ * collide with probability 2^-32 over the secret, whoever chose them); bits 0..7 are the public shard, ft_shard_of().
+ * Any thread; about 10 cycles for IPv4, 20 for IPv6. It must not leave the process.
  */
 uint64_t ft_hash(const struct ft *ft, const struct ft_key *key);
 
@@ -144,10 +147,10 @@ uint32_t ft_lookup_bulk(struct ft *ft, const struct ft_key keys[], const uint64_
                         ft_slot ret_slots[]);
 
 /*
- * Adds a flow that is not in the table. Sets the key, uid, first_ns = last_ns = now_ns, generation; all else zero, so its
- * time-out class is tcp_opening until ft_set_timeout_class().
- * 0, or why not, counted: -ENOSPC (no slot), -EXFULL (both buckets), -EDQUOT (unanswered flows). Cost: about 100 cycles when
- * the bucket line is in cache; at most 64 buckets are looked at for a displacement.
+ * Adds a flow that is not in the table. Sets the key, uid, first_ns = last_ns = now_ns, generation; all else zero, so
+ * its time-out class is tcp_opening until ft_set_timeout_class(). 0, or why not, counted: -ENOSPC (no slot), -EXFULL
+ * (both buckets), -EDQUOT (unanswered flows). Cost: about 100 cycles when the bucket line is in cache; at most 64
+ * buckets are looked at for a displacement.
  */
 int ft_insert(struct ft *ft, const struct ft_key *key, uint64_t hash, uint64_t uid, uint64_t now_ns, ft_slot *ret_slot);
 
@@ -189,7 +192,7 @@ static inline void ft_write_end(struct ft_hot *hot)
 {
     /* The count wraps within its 32 bits: it must not carry into the generation. */
     uint64_t sequence = (hot->sequence & ~(uint64_t)UINT32_MAX) | (uint32_t)(hot->sequence + 1);
-    /* W1: release, so that who sees the even count sees the write; partner: the acquire load R0 of a reader (read.c). */
+    /* W1: release: who sees the even count sees the write; partner: the acquire load R0 of a reader (read.c). */
     __atomic_store_n(&hot->sequence, sequence, __ATOMIC_RELEASE);
 }
 
@@ -202,7 +205,7 @@ static inline void ft_touch(struct ft_cold *cold)
 /* Changes the time-out class, keeps the count of unanswered flows true and ageing punctual. Within a write. */
 void ft_set_timeout_class(struct ft *ft, ft_slot slot, enum ft_timeout timeout_class);
 
-/* True when `now_ns` is past the flow's time-out, to the nanosecond. A clock that goes backwards never expires a flow. */
+/* True when `now_ns` is past the flow's time-out, exactly. A clock that goes backwards never expires a flow. */
 static inline bool ft_expired(const struct ft *ft, const struct ft_hot *hot, uint64_t now_ns)
 {
     return now_ns > hot->last_ns &&
@@ -210,10 +213,11 @@ static inline bool ft_expired(const struct ft *ft, const struct ft_hot *hot, uin
 }
 
 /*
- * Ageing: looks at up to `budget_slots` slots of one shard from where it stopped (a chunk passed over counts as one), at each
- * slot at most once a call, and writes the expired ones to ret_slots (at most `size`). The caller reports each and calls
- * ft_remove(); one that it keeps alive it gives to ft_set_timeout_class(), else ageing may not come back to it before its
- * chunk is due for another flow. Returns how many it found. Also reclaims freed slots and answers copy requests.
+ * Ageing: looks at up to `budget_slots` slots of one shard from where it stopped (a chunk passed over counts as one),
+ * at each slot at most once a call, and writes the expired ones to ret_slots (at most `size`). The caller reports each
+ * and calls ft_remove(); one that it keeps alive it gives to ft_set_timeout_class(), else ageing may not come back to
+ * it before its chunk is due for another flow. Returns how many it found. Also reclaims freed slots and answers copy
+ * requests.
  */
 unsigned ft_sweep(struct ft *ft, uint8_t shard, uint64_t now_ns, unsigned budget_slots, ft_slot ret_slots[],
                   unsigned size);
@@ -223,7 +227,7 @@ struct ft_shard_set {
     uint64_t words[FT_SHARDS / 64];
 };
 
-/* Answers the copy requests of starved readers for flows of `owned` shards. Once a burst; one relaxed load when there are none. */
+/* Answers starved readers' copy requests for flows of `owned` shards. Once a burst; one relaxed load if none. */
 void ft_owner_poll(struct ft *ft, const struct ft_shard_set *owned);
 
 /* The owner's copy of a live flow, without validation. */
@@ -232,8 +236,8 @@ void ft_copy(struct ft *ft, ft_slot slot, struct ft_flow *ret_flow);
 /* ---- any thread, as a registered reader ---- */
 
 /*
- * A reader's number, or -ENOSPC. Between online and offline a slot whose number it holds is not reused, and it reports a
- * quiescent state, holding none, whenever it can. Copies that the calls below return may be kept for ever.
+ * A reader's number, or -ENOSPC. Between online and offline a slot whose number it holds is not reused, and it reports
+ * a quiescent state, holding none, whenever it can. Copies that the calls below return may be kept for ever.
  */
 int ft_reader_register(struct ft *ft);
 void ft_reader_unregister(struct ft *ft, int reader);
@@ -248,9 +252,9 @@ bool ft_find(struct ft *ft, const struct ft_key *key, struct ft_flow *ret_flow);
 bool ft_read(struct ft *ft, ft_slot slot, struct ft_flow *ret_flow);
 
 /*
- * Walks one shard over its chunks in order of slots: start with *position = 0, call until it returns false. Each flow that
- * lives during the whole walk is returned exactly once, whatever the index does meanwhile; one that begins or ends meanwhile
- * at most once. Cost besides the flows: two bytes a chunk of the table.
+ * Walks one shard over its chunks in order of slots: start with *position = 0, call until it returns false. Each flow
+ * that lives during the whole walk is returned exactly once, whatever the index does meanwhile; one that begins or ends
+ * meanwhile at most once. Cost besides the flows: two bytes a chunk of the table.
  */
 bool ft_walk(struct ft *ft, uint8_t shard, uint64_t *position, struct ft_flow *ret_flow);
 
@@ -258,7 +262,7 @@ bool ft_walk(struct ft *ft, uint8_t shard, uint64_t *position, struct ft_flow *r
 void ft_stats(const struct ft *ft, struct ft_stats *ret_stats);
 
 /*
- * Number of an online reader that has not been quiescent for `limit_ns`, or -1. Called again and again by one control thread:
- * time counts from the first call that saw the reader's present state.
+ * Number of an online reader that has not been quiescent for `limit_ns`, or -1. Called again and again by one control
+ * thread: time counts from the first call that saw the reader's present state.
  */
 int ft_stuck_reader(struct ft *ft, uint64_t now_ns, uint64_t limit_ns);

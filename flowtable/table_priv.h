@@ -1,6 +1,6 @@
 /*
- * Inside of the flow table: what table.c (create, insert, remove), index.c (buckets), slots.c (chunks, reclaim), age.c and
- * read.c (readers) share.
+ * Inside of the flow table: what table.c (create, insert, remove), index.c (buckets), slots.c (chunks, reclaim), age.c
+ * and read.c (readers) share.
  *
  * Atomics. Each name below is a place in the code; "pairs with" is the whole proof of a reader's safety.
  *   W0/W1  a slot's write (table.h)            pair with R0/R1, a slot's read (read.c)
@@ -31,8 +31,8 @@
 #define FT_RECLAIM_BATCHES 16u /* a power of two */
 
 /*
- * One line. tag 0 = the place is free. w: owner of the shard, between B0 and B1, relaxed; r: the owner plainly, others relaxed
- * between Q0 and Q1.
+ * One line. tag 0 = the place is free. w: owner of the shard, between B0 and B1, relaxed; r: the owner plainly, others
+ * relaxed between Q0 and Q1.
  */
 struct ft_bucket {
     uint16_t tag[FT_BUCKET_PLACES];
@@ -175,8 +175,8 @@ static inline uint32_t ft_first_bucket(const struct ft *ft, uint64_t hash)
 }
 
 /*
- * The other bucket of a tag that stands in `bucket`: with n buckets a shard and m(tag) in 0..n-1, second = m(tag) - first mod n,
- * hence first = m(tag) - second: the same step leads back.
+ * The other bucket of a tag that stands in `bucket`: with n buckets a shard and m(tag) in 0..n-1, second = m(tag) -
+ * first mod n, hence first = m(tag) - second: the same step leads back.
  */
 static inline uint32_t ft_other_bucket(const struct ft *ft, uint8_t shard, uint32_t bucket, uint16_t tag)
 {
@@ -208,7 +208,7 @@ static inline bool ft_slot_holds(const struct ft *ft, ft_slot slot, const struct
 /* table.c */
 void ft_slot_key(const struct ft *ft, ft_slot slot, struct ft_key *ret_key);
 
-/* index.c: the bucket that has a place for a key that is not there yet, or FT_BUCKET_NONE; putting it there; taking it out */
+/* index.c: the bucket that has a place for a key not there yet, or FT_BUCKET_NONE; putting it there; taking it out */
 uint32_t ft_index_make_room(struct ft *ft, uint64_t hash);
 void ft_index_insert(struct ft *ft, uint64_t hash, uint32_t bucket, ft_slot slot);
 void ft_index_remove(struct ft *ft, uint64_t hash, ft_slot slot);

@@ -1,7 +1,7 @@
 /*
- * The table of TCP states. Reading it: a row is a state, its two columns are the senders (client, server), each with the five
- * events. The client is who sent the first packet that was seen. RST ends any open state; a closed or reset flow stays so
- * until its time-out or until ft_tcp_reopens() says that a SYN begins a new flow.
+ * The table of TCP states. Reading it: a row is a state, its two columns are the senders (client, server), each with
+ * the five events. The client is who sent the first packet that was seen. RST ends any open state; a closed or reset
+ * flow stays so until its time-out or until ft_tcp_reopens() says that a SYN begins a new flow.
  */
 #include "flowtable/tcp_track.h"
 

@@ -42,8 +42,9 @@ enum ft_tcp_event ft_tcp_event(uint8_t tcp_flags);
 enum ft_tcp_state ft_tcp_next(enum ft_tcp_state state, uint8_t from_server, enum ft_tcp_event event);
 
 /*
- * True when the segment begins a new flow between the same endpoints: a SYN, from either side, where a FIN or a RST was seen.
- * The caller then ends the old flow and inserts a new one, whose client is the sender of this SYN. Ask before ft_tcp_next().
+ * True when the segment begins a new flow between the same endpoints: a SYN, from either side, where a FIN or a RST was
+ * seen. The caller then ends the old flow and inserts a new one, whose client is the sender of this SYN. Ask before
+ * ft_tcp_next().
  */
 bool ft_tcp_reopens(enum ft_tcp_state state, uint8_t from_server, enum ft_tcp_event event);
 

@@ -268,7 +268,8 @@ Test(flowtable, each_byte_of_the_key_is_compared)
     ft_destroy(ft);
 }
 
-/* Buckets of the shards in use hold more than all slots together: slots run out first, and chunks returned go to who asks. */
+/* Buckets of the shards in use hold more than all slots together: slots run out first, and chunks returned go to who
+ * asks. */
 Test(flowtable, chunks_move_between_shards)
 {
     struct ft_config config = test_config(4096);
@@ -298,7 +299,8 @@ Test(flowtable, chunks_move_between_shards)
     ft_destroy(ft);
 }
 
-/* The head of the shared stack is never the same word twice, or a slow owner's exchange could succeed on a stale link (ABA). */
+/* The head of the shared stack is never the same word twice, or a slow owner's exchange could succeed on a stale link
+ * (ABA). */
 Test(flowtable, the_stack_of_chunks_counts_each_pop)
 {
     struct ft_config config = test_config(4096);

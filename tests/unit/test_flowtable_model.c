@@ -1,6 +1,6 @@
 /*
- * Random operations on the flow table against a plain map: an array by key number. Every answer of the table is compared as it
- * comes; now and then the whole table is.
+ * Random operations on the flow table against a plain map: an array by key number. Every answer of the table is
+ * compared as it comes; now and then the whole table is.
  */
 #include <stdlib.h>
 

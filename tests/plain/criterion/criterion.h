@@ -1,7 +1,7 @@
 /*
- * A stand-in for Criterion, for ThreadSanitizer builds alone: Criterion maps an arena where TSan's shadow lies and cannot start.
- * The same test files build with it. Covers what they use: Test() without options, the plain assertions, skipping. Each test
- * runs in a process of its own; a failed assertion, a crash or a report of the sanitizer fails it.
+ * A stand-in for Criterion, for ThreadSanitizer builds alone: Criterion maps an arena where TSan's shadow lies and
+ * cannot start. The same test files build with it. Covers what they use: Test() without options, the plain assertions,
+ * skipping. Each test runs in a process of its own; a failed assertion, a crash or a report of the sanitizer fails it.
  */
 #pragma once
 
