@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "dataplane/ports.h"
@@ -211,12 +212,38 @@ void dp_eal_options_config(struct dp_eal_options *options, const struct dp_confi
             options->devices[options->device_count++] = config->links[i].device[side];
 }
 
+static bool cpu_exists(uint32_t cpu)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u/topology", cpu);
+    return access(path, F_OK) == 0;
+}
+
+/* EAL would print its own usage at an operator who names a CPU that is not there. */
+static int check_cpus(const struct dp_eal_options *options, char *error, size_t error_size)
+{
+    const char *key = "main_cpu";
+    uint32_t cpu = (uint32_t)options->main_cpu;
+    bool ok = options->main_cpu < 0 || cpu_exists(cpu);
+    for (unsigned i = 0; ok && options->worker_cpus && i < options->worker_count; i++) {
+        key = "workers.cpus";
+        cpu = options->worker_cpus[i];
+        ok = cpu_exists(cpu);
+    }
+    if (!ok)
+        snprintf(error, error_size, "%s: this machine has no CPU %u; its CPUs are 0 to %ld", key, cpu,
+                 sysconf(_SC_NPROCESSORS_CONF) - 1);
+    return ok ? 0 : -EINVAL;
+}
+
 int dp_eal_start(const struct dp_eal_options *options, char *error, size_t error_size)
 {
     char *list[EAL_ARGUMENTS_MAX + 1];
     bool has_hugepages;
     uint32_t megabytes = options->megabytes ? options->megabytes : MEGABYTES_FALLBACK;
-    int result = choose_pages(options, megabytes, &has_hugepages, error, error_size);
+    int result = check_cpus(options, error, error_size);
+    if (result == 0)
+        result = choose_pages(options, megabytes, &has_hugepages, error, error_size);
     if (result < 0)
         return result;
     build_arguments(&arguments, options, megabytes, has_hugepages);

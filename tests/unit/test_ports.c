@@ -64,6 +64,18 @@ Test(ports, pinned_workers_run_on_their_cpu)
     dp_eal_stop();
 }
 
+Test(ports, absent_cpu_is_refused_by_its_key)
+{
+    struct dp_eal_options options;
+    const uint32_t cpus[] = {0, 100000};
+    dp_eal_options_init(&options, 2);
+    options.main_cpu = 0;
+    options.worker_cpus = cpus;
+    cr_assert_eq(dp_eal_start(&options, error, sizeof error), -EINVAL);
+    cr_expect_eq(strncmp(error, "workers.cpus: this machine has no CPU 100000; its CPUs are 0 to ", 64), 0, "%s",
+                 error);
+}
+
 Test(ports, refused_hugepages_say_how_to_reserve_them)
 {
     struct dp_eal_options options;
