@@ -126,8 +126,9 @@ void cl_conclude(const struct cl_engine *engine, const struct cl_state *state, u
                  uint16_t server_port, bool established, struct cl_verdict *ret_verdict);
 
 /*
- * The verdict of a flow that no signature claimed: Generic Non-Established TCP when `established` is false for
- * TCP; else by server port (then client port), by IP protocol, else Generic TCP, Generic UDP, Generic IP. Always succeeds. Any thread.
+ * The verdict of a flow that no signature claimed: Generic Non-Established TCP when `established` is false for TCP; else
+ * by server port (by the client's where the roles seem turned), by IP protocol, else Generic TCP, Generic UDP or Generic
+ * IP. Always succeeds. Any thread.
  */
 void cl_fallback(const struct cl_engine *engine, uint8_t ip_proto, uint16_t client_port, uint16_t server_port,
                  bool established, struct cl_verdict *ret_verdict);

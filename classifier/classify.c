@@ -9,6 +9,7 @@
 #define CONFIDENCE_CERTAIN 95u /* a pattern from here on needs no inspector to be final */
 #define PORT_HINT_GAIN     8u
 #define MAX_PENDING        4u
+#define FIRST_DYNAMIC_PORT 49152u
 
 /* cl_state as the engine uses it; all zero at the start. */
 struct flow {
@@ -286,8 +287,11 @@ static void apply_result(const struct cl_engine *e, struct flow *f, const struct
 {
     if (f->verdict.protocol == 0) {
         set_verdict(e, f, f->rule, CL_METHOD_inspector, result->confidence ? result->confidence : 100);
-        if (result->protocol < CL_HINT_COUNT && e->hint[result->protocol]) {
-            f->verdict.protocol = e->hint[result->protocol];
+        cl_protocol named = result->protocol < CL_HINT_COUNT ? e->hint[result->protocol] : 0;
+        if (named && e->pack->protocols[named].info.is_application)
+            f->verdict.application = named;
+        else if (named) {
+            f->verdict.protocol = named;
             f->verdict.application = 0;
         }
     }
@@ -426,7 +430,10 @@ void cl_fallback(const struct cl_engine *engine, uint8_t ip_proto, uint16_t clie
     if (ip_proto == IP_PROTO_TCP || ip_proto == IP_PROTO_UDP) {
         bool is_tcp = ip_proto == IP_PROTO_TCP;
         const cl_protocol *by_port = engine->by_port[is_tcp ? PACK_TCP : PACK_UDP];
-        cl_protocol named = by_port[server_port] ? by_port[server_port] : by_port[client_port];
+        cl_protocol named = by_port[server_port];
+        if (client_port < FIRST_DYNAMIC_PORT && by_port[client_port] &&
+            (server_port >= FIRST_DYNAMIC_PORT || (!named && client_port < server_port)))
+            named = by_port[client_port]; /* the roles may be turned where the beginning was not seen */
         bool is_open = !is_tcp || established;
         v.protocol = !is_open ? pack->generic_non_established_tcp : is_tcp ? pack->generic_tcp : pack->generic_udp;
         if (is_open && named) {

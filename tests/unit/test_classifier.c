@@ -111,8 +111,8 @@ Test(classifier, fallback_goes_by_port_then_generic)
         {6, 50000, 80, true, "HTTP", CL_METHOD_port},
         {6, 80, 50000, true, "HTTP", CL_METHOD_port},
         {6, 50000, 80, false, "Generic Non-Established TCP", CL_METHOD_generic},
-        {6, 50000, 50001, true, "Generic TCP", CL_METHOD_generic},
-        {17, 50000, 50001, true, "Generic UDP", CL_METHOD_generic},
+        {6, 51000, 51001, true, "Generic TCP", CL_METHOD_generic},
+        {17, 51000, 51001, true, "Generic UDP", CL_METHOD_generic},
         {253, 0, 0, true, "Generic IP", CL_METHOD_generic},
     };
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
