@@ -1,29 +1,18 @@
-/* The inspector of QUIC. Initials are sealed here through the library's own key derivation, not through ours. */
-#include <openssl/core_names.h>
-#include <openssl/evp.h>
-#include <openssl/kdf.h>
-#include <openssl/params.h>
-
+/* The inspector of QUIC. */
 #include "inspect_feed.h"
+#include "quic_seal.h"
 
 #define CID "\x83\x94\xc8\xf0\x3e\x51\x57\x08" /* of RFC 9001 and RFC 9369, appendix A */
 
-struct version {
-    uint32_t number;
-    const char *salt, *key, *iv, *hp; /* salt in hexadecimal */
-    uint8_t first;                    /* byte of an Initial, unprotected, with a packet number of 4 bytes */
-    const char *name;
-};
-
-static const struct version v1 = {
+static const struct quic_seal_version v1 = {
     1, "38762cf7f55934b34d179ae6a4c80cadccbb7f0a", "quic key", "quic iv", "quic hp", 0xc3, "QUIC v1"};
-static const struct version v2 = {
+static const struct quic_seal_version v2 = {
     0x6b3343cf, "0dede3def700a6db819381be6e269dcbf9bd2ed9", "quicv2 key", "quicv2 iv", "quicv2 hp", 0xd3, "QUIC v2"};
-static const struct version draft_29 = {
+static const struct quic_seal_version draft_29 = {
     0xff00001d, "afbfec289993d24c9e9786f19c6111e04390a899", "quic key", "quic iv", "quic hp", 0xc3, "QUIC draft-29"};
-static const struct version draft_27 = {
+static const struct quic_seal_version draft_27 = {
     0xff00001b, "c3eef712c72ebb5a11a7d2432bb46365bef9f502", "quic key", "quic iv", "quic hp", 0xc3, "QUIC draft-27"};
-static const struct version q050 = {
+static const struct quic_seal_version q050 = {
     0x51303530, "504574efd066fe2f9d945cfcdbd3a7f0d3b56b45", "quic key", "quic iv", "quic hp", 0xc3, "QUIC Q050"};
 
 /* The CRYPTO frame of RFC 9001 appendix A.2. */
@@ -34,96 +23,20 @@ static const char sample_frame[] =
     "d748002b0003020304000d0010000e0403050306030203080408050806002d00020101001c00024001003900320408ffffff"
     "ffffffffff05048000ffff07048000ffff0801100104800075300901100f088394c8f03e51570806048000ffff";
 
-static size_t unhex(const char *hex, uint8_t *ret_bytes)
-{
-    size_t size = strlen(hex) / 2;
-    for (size_t i = 0; i < size; i++) {
-        unsigned byte;
-        cr_assert(sscanf(hex + 2 * i, "%2x", &byte) == 1);
-        ret_bytes[i] = (uint8_t)byte;
-    }
-    return size;
-}
-
-static void hkdf(int mode, const void *key, size_t key_size, const void *salt, size_t salt_size, const void *info,
-                 size_t info_size, uint8_t *ret_out, size_t out_size)
-{
-    EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
-    EVP_KDF_CTX *context = EVP_KDF_CTX_new(kdf);
-    OSSL_PARAM params[6], *p = params;
-    *p++ = OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode);
-    *p++ = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)"SHA256", 0);
-    *p++ = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)key, key_size);
-    if (salt_size)
-        *p++ = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, (void *)salt, salt_size);
-    if (info_size)
-        *p++ = OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)info, info_size);
-    *p = OSSL_PARAM_construct_end();
-    cr_assert(EVP_KDF_derive(context, ret_out, out_size, params) == 1);
-    EVP_KDF_CTX_free(context);
-    EVP_KDF_free(kdf);
-}
-
-static void expand_label(const uint8_t *secret, const char *label, uint8_t *ret_out, size_t out_size)
-{
-    struct message info = {.size = 0};
-    put_be(&info, out_size, 2);
-    put_be(&info, 6 + strlen(label), 1);
-    put(&info, "tls13 ", 6);
-    put(&info, label, strlen(label));
-    put_be(&info, 0, 1);
-    hkdf(EVP_KDF_HKDF_MODE_EXPAND_ONLY, secret, 32, NULL, 0, info.bytes, info.size, ret_out, out_size);
-}
-
 /* Appends an Initial to `cid`, with the keys of `keys_cid`, of `frames` filled up with padding to `frames_bytes`. */
-static void put_initial_with(struct message *m, const struct version *v, const char *keys_cid, const char *cid,
-                             uint32_t number, const struct message *frames, size_t frames_bytes)
+static void put_initial_with(struct message *m, const struct quic_seal_version *v, const char *keys_cid,
+                             const char *cid, uint32_t number, const struct message *frames, size_t frames_bytes)
 {
-    const size_t cid_size = 8;
-    uint8_t salt[20], initial[32], secret[32], key[16], iv[12], hp[16], mask[16];
-    unhex(v->salt, salt);
-    hkdf(EVP_KDF_HKDF_MODE_EXTRACT_ONLY, keys_cid, cid_size, salt, sizeof(salt), NULL, 0, initial, 32);
-    expand_label(initial, "client in", secret, 32);
-    expand_label(secret, v->key, key, 16);
-    expand_label(secret, v->iv, iv, 12);
-    expand_label(secret, v->hp, hp, 16);
-
     struct message plain = *frames;
     if (plain.size < frames_bytes)
         put_fill(&plain, 0, frames_bytes - plain.size);
-    size_t start = m->size;
-    put_be(m, v->first, 1);
-    put_be(m, v->number, 4);
-    put_be(m, cid_size, 1);
-    put(m, cid, cid_size);
-    put_be(m, 0, 2);
-    put_be(m, 0x4000 | (plain.size + 20), 2);
-    size_t number_at = m->size;
-    put_be(m, number, 4);
-    for (unsigned i = 0; i < 4; i++)
-        iv[8 + i] ^= (uint8_t)(number >> (24 - 8 * i));
-
-    int size;
-    uint8_t tag[16], *header = m->bytes + start;
-    EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
-    EVP_EncryptInit_ex(context, EVP_aes_128_gcm(), NULL, key, iv);
-    EVP_EncryptUpdate(context, NULL, &size, header, (int)(m->size - start));
-    uint8_t sealed[16384];
-    EVP_EncryptUpdate(context, sealed, &size, plain.bytes, (int)plain.size);
-    EVP_EncryptFinal_ex(context, sealed + size, &size);
-    EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, 16, tag);
-    put(m, sealed, plain.size);
-    put(m, tag, 16);
-    EVP_EncryptInit_ex(context, EVP_aes_128_ecb(), NULL, hp, NULL);
-    EVP_EncryptUpdate(context, mask, &size, m->bytes + number_at + 4, 16);
-    EVP_CIPHER_CTX_free(context);
-    header[0] ^= mask[0] & 0x0f;
-    for (unsigned i = 0; i < 4; i++)
-        m->bytes[number_at + i] ^= mask[1 + i];
+    cr_assert(m->size + plain.size + QUIC_SEAL_OVERHEAD_BYTES <= sizeof(m->bytes));
+    struct quic_seal_keys keys = quic_seal_keys_of(v, keys_cid);
+    m->size += quic_seal(v, &keys, cid, number, plain.bytes, plain.size, m->bytes + m->size);
 }
 
-static void put_initial(struct message *m, const struct version *v, uint32_t number, const struct message *frames,
-                        size_t frames_bytes)
+static void put_initial(struct message *m, const struct quic_seal_version *v, uint32_t number,
+                        const struct message *frames, size_t frames_bytes)
 {
     put_initial_with(m, v, CID, CID, number, frames, frames_bytes);
 }
@@ -146,7 +59,7 @@ static struct message hello_message(const struct hello *h)
     return m;
 }
 
-static void check_sample(const struct version *v, const char *begin, const char *end)
+static void check_sample(const struct quic_seal_version *v, const char *begin, const char *end)
 {
     struct message frames = {.size = 0}, packet = {.size = 0};
     uint8_t expected[64];
@@ -179,7 +92,7 @@ Test(inspect_quic, sample_packets_of_the_standards)
 
 Test(inspect_quic, drafts_and_http3)
 {
-    const struct version *const versions[] = {&draft_29, &draft_27};
+    const struct quic_seal_version *const versions[] = {&draft_29, &draft_27};
     struct hello h = {.version = 0x0303, .host = "Draft.Example.ORG", .alpn = "h3-29"};
     struct message hello = hello_message(&h);
     for (size_t i = 0; i < 2; i++) {
