@@ -21,6 +21,9 @@
 
 #define DP_BURST_MAX FT_BURST_MAX
 
+/* Stamps of captures are out of order by less than this, or the clock was set back: replay.h says what then. */
+#define DP_CLOCK_DISORDER_NS 1000000000u
+
 /* Not an end: no outcome yet; now another worker's packet (its mbuf pointer here is NULL). */
 #define DP_OUTCOME_NONE       255u
 #define DP_OUTCOME_HANDED_OFF 254u
@@ -29,9 +32,8 @@ static_assert(DP_OUTCOME_COUNT < DP_OUTCOME_HANDED_OFF, "outcomes fit a byte bes
 struct dp_burst {
     unsigned count;
     struct rte_mbuf *mbuf[DP_BURST_MAX];
-    uint64_t now_ns[DP_BURST_MAX];   /* the engine's clock: never goes back */
-    uint64_t stamp_ns[DP_BURST_MAX]; /* the packet's own time; equals now_ns when live */
-    uint64_t number[DP_BURST_MAX];   /* of the packet, from 1, in replay; 0 when live */
+    uint64_t now_ns[DP_BURST_MAX]; /* the engine's clock: steps back by DP_CLOCK_DISORDER_NS at most */
+    uint64_t number[DP_BURST_MAX]; /* of the packet, from 1, in replay; 0 when live */
     uint8_t link[DP_BURST_MAX];
     uint8_t side[DP_BURST_MAX];      /* enum dp_side it came in at; DP_SIDES in replay: subscriber nets decide */
     uint8_t link_type[DP_BURST_MAX]; /* enum dp_link_type */
@@ -49,7 +51,7 @@ struct dp_burst {
 struct dp_meta {
     struct dp_view view;
     struct dp_fragment_credit credit;
-    uint64_t now_ns, stamp_ns, number;
+    uint64_t now_ns, number;
     uint8_t link, side, link_type, resolved;
     uint8_t outcome; /* of a packet on its way to the sender of its port */
 };

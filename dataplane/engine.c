@@ -51,8 +51,9 @@ static struct dp_worker *worker_create(struct dp_engine *engine, unsigned number
     memset(worker, 0, sizeof *worker);
     worker->engine = engine;
     worker->number = (uint8_t)number;
-    struct dp_fragment_config fragments = {
-        .capacity_datagrams = 4096, .timeout_ns = 30000000000u, .secret_seed = config->flow_table.secret_seed};
+    struct dp_fragment_config fragments = {.capacity_datagrams = 4096,
+                                           .timeout_ns = DP_FRAGMENT_TIMEOUT_NS,
+                                           .secret_seed = config->flow_table.secret_seed};
     bool ok = (worker->classifier = cl_worker_create(engine->classifier)) &&
               (worker->pending = dp_pending_pool_create(config->pending_bytes / config->worker_count)) &&
               (worker->fragments = dp_fragments_create(&fragments)) &&

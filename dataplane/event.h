@@ -7,6 +7,9 @@
 
 #include "flowtable/flow.h"
 
+/* The flow's number within its uid; in replay that of its first packet. */
+#define DP_UID_NUMBER_MASK 0xffffffffffffu
+
 enum dp_event_kind {
     DP_EVENT_FLOW_START,   /* judged for the first time, or new without judgement yet */
     DP_EVENT_FLOW_INTERIM, /* volume since the last record would pass what a record can carry */

@@ -38,7 +38,7 @@ struct datagram {
     uint32_t chain_next;  /* of the same bucket, or of the free list */
     uint32_t older, newer;
 };
-static_assert(sizeof(struct datagram) == 136, "as the header says");
+static_assert(sizeof(struct datagram) == 128, "as the header says");
 
 struct dp_fragments {
     struct datagram *datagrams;

@@ -24,19 +24,76 @@ struct runner {
     _Atomic unsigned closed;                       /* number of dp_replay_finish() that it has done; same pairing */
 };
 
+/* From packet `number` on, the engine's clock is ahead of the stamps by `offset_ns`: they had gone back there. */
+struct clock_step {
+    uint64_t number, offset_ns;
+};
+
 struct dp_replay {
     struct dp_engine *engine;
     struct dp_replay_options options;
     struct rte_mempool *pool;
-    uint64_t now_ns, number, sent;
+    uint64_t now_ns; /* highest time so far */
+    uint64_t number, sent, offset_ns;
+    struct clock_step *steps;
+    size_t step_count, step_capacity;
     bool threaded;
     struct runner *runners;
     _Atomic unsigned close_request; /* w: reader, release; r: workers, acquire */
 };
 
-static void take_events(struct dp_replay *replay)
+/*
+ * The engine's clock at a packet: its stamp, as long as stamps are in order but for DP_CLOCK_DISORDER_NS. Where they go back
+ * further the clock stands still and then goes on at their pace, so that flows neither end early nor live for ever.
+ */
+static uint64_t clock_at(struct dp_replay *replay, uint64_t stamp_ns)
 {
-    dp_engine_drain_events(replay->engine, EVENTS_AT_ONCE, replay->options.handler, replay->options.handler_context);
+    uint64_t now_ns = stamp_ns + replay->offset_ns;
+    if (now_ns + DP_CLOCK_DISORDER_NS < replay->now_ns) {
+        if (replay->step_count == replay->step_capacity) {
+            replay->step_capacity = replay->step_capacity ? replay->step_capacity * 2 : 64;
+            replay->steps = realloc(replay->steps, replay->step_capacity * sizeof *replay->steps);
+            if (!replay->steps)
+                abort();
+        }
+        replay->offset_ns += replay->now_ns - now_ns;
+        now_ns = replay->now_ns;
+        replay->steps[replay->step_count++] = (struct clock_step){replay->number, replay->offset_ns};
+    }
+    if (now_ns > replay->now_ns)
+        replay->now_ns = now_ns;
+    return now_ns;
+}
+
+/* How far the clock was ahead of the stamps at a packet. */
+static uint64_t offset_at(const struct dp_replay *replay, uint64_t number)
+{
+    size_t low = 0, high = replay->step_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (replay->steps[middle].number <= number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? replay->steps[low - 1].offset_ns : 0;
+}
+
+/* Events leave with the capture's own times. */
+static void on_event(void *context, const struct dp_event *event, const struct dp_attributes *attributes)
+{
+    const struct dp_replay *replay = context;
+    struct dp_event own = *event;
+    uint64_t offset_ns = offset_at(replay, own.flow.cold.uid & DP_UID_NUMBER_MASK);
+    own.flow.cold.first_ns -= offset_ns;
+    own.flow.hot.last_ns -= offset_ns;
+    own.now_ns -= offset_ns;
+    replay->options.handler(replay->options.handler_context, &own, attributes);
+}
+
+static unsigned take_events(struct dp_replay *replay)
+{
+    return dp_engine_drain_events(replay->engine, EVENTS_AT_ONCE, on_event, replay);
 }
 
 /* A worker whose event ring is full: alone, it is also the thread that empties it. */
@@ -64,7 +121,6 @@ static unsigned take_input(struct runner *runner)
     for (unsigned i = 0; i < burst->count; i++) {
         const struct dp_meta *meta = rte_mbuf_to_priv(burst->mbuf[i]);
         burst->now_ns[i] = meta->now_ns;
-        burst->stamp_ns[i] = meta->stamp_ns;
         burst->number[i] = meta->number;
         burst->link[i] = meta->link;
         burst->side[i] = meta->side;
@@ -73,7 +129,7 @@ static unsigned take_input(struct runner *runner)
     unsigned count = burst->count;
     if (count) {
         dp_worker_receive(runner->worker, burst);
-        dp_worker_housekeeping(runner->worker, burst->now_ns[count - 1]);
+        dp_worker_housekeeping(runner->worker, 0);
     }
     return count;
 }
@@ -165,6 +221,7 @@ void dp_replay_destroy(struct dp_replay *replay)
     }
     rte_mempool_free(replay->pool);
     free(replay->runners);
+    free(replay->steps);
     free(replay);
 }
 
@@ -186,7 +243,7 @@ static void wait_in_flight(struct dp_replay *replay, uint64_t limit)
 }
 
 /* As a NIC with symmetric RSS: by the shard; fragments by their addresses; what is no flow to the first worker. */
-static void feed(struct dp_replay *replay, struct rte_mbuf *mbuf, uint64_t stamp_ns, enum dp_link_type link_type)
+static void feed(struct dp_replay *replay, struct rte_mbuf *mbuf, uint64_t now_ns, enum dp_link_type link_type)
 {
     struct dp_engine *engine = replay->engine;
     struct dp_view view;
@@ -199,8 +256,7 @@ static void feed(struct dp_replay *replay, struct rte_mbuf *mbuf, uint64_t stamp
         target = (target + 1) % engine->config.worker_count;
 
     struct dp_meta *meta = rte_mbuf_to_priv(mbuf);
-    meta->now_ns = replay->now_ns;
-    meta->stamp_ns = stamp_ns;
+    meta->now_ns = now_ns;
     meta->number = replay->number;
     meta->link = 0;
     meta->side = DP_SIDES;
@@ -218,19 +274,16 @@ static void run_inline(struct dp_replay *replay, struct rte_mbuf *const mbufs[],
     struct dp_worker *worker = replay->engine->workers[0];
     struct dp_burst *burst = &worker->burst;
     for (unsigned i = 0; i < count; i++) {
-        if (stamps_ns[i] > replay->now_ns)
-            replay->now_ns = stamps_ns[i];
         burst->mbuf[i] = mbufs[i];
-        burst->now_ns[i] = replay->now_ns;
-        burst->stamp_ns[i] = stamps_ns[i];
         burst->number[i] = ++replay->number;
+        burst->now_ns[i] = clock_at(replay, stamps_ns[i]);
         burst->link[i] = 0;
         burst->side[i] = DP_SIDES;
         burst->link_type[i] = (uint8_t)link_type;
     }
     burst->count = count;
     dp_worker_receive(worker, burst);
-    dp_worker_housekeeping(worker, replay->now_ns);
+    dp_worker_housekeeping(worker, 0);
     take_events(replay);
 }
 
@@ -242,10 +295,8 @@ static void run_burst(struct dp_replay *replay, struct rte_mbuf *const mbufs[], 
         return;
     }
     for (unsigned i = 0; i < count; i++) {
-        if (stamps_ns[i] > replay->now_ns)
-            replay->now_ns = stamps_ns[i];
         replay->number++;
-        feed(replay, mbufs[i], stamps_ns[i], link_type);
+        feed(replay, mbufs[i], clock_at(replay, stamps_ns[i]), link_type);
     }
     take_events(replay);
 }
@@ -297,14 +348,15 @@ uint64_t dp_replay_finish(struct dp_replay *replay)
                 sched_yield();
             }
     }
-    while (dp_engine_drain_events(engine, EVENTS_AT_ONCE, replay->options.handler, replay->options.handler_context))
+    while (take_events(replay))
         ;
-    return replay->now_ns;
+    return replay->now_ns - replay->offset_ns;
 }
 
 void dp_replay_reset(struct dp_replay *replay)
 {
-    replay->now_ns = replay->number = replay->sent = 0;
+    replay->now_ns = replay->number = replay->sent = replay->offset_ns = 0;
+    replay->step_count = 0;
     for (unsigned i = 0; i < replay->engine->config.worker_count; i++) {
         struct dp_worker *worker = replay->engine->workers[i];
         memset(&worker->stats, 0, sizeof worker->stats);

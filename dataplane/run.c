@@ -168,7 +168,7 @@ static unsigned poll_queue(struct dp_run *run, struct dp_worker *worker, const s
     if (now_ns < worker->now_ns)
         now_ns = worker->now_ns;
     for (unsigned i = 0; i < burst->count; i++) {
-        burst->now_ns[i] = burst->stamp_ns[i] = now_ns;
+        burst->now_ns[i] = now_ns;
         burst->number[i] = 0;
         burst->link[i] = (uint8_t)port->link;
         burst->side[i] = (uint8_t)port->side;

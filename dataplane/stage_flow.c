@@ -61,7 +61,7 @@ static uint8_t outcome_of_refusal(int error)
 
 struct flow_opening {
     const struct ft_key *key;
-    uint64_t hash, number, now_ns, stamp_ns;
+    uint64_t hash, number, now_ns;
     uint8_t swap, link, side, tcp_flags;
 };
 
@@ -73,14 +73,13 @@ static struct flow_opening opening_of(const struct dp_burst *burst, unsigned i, 
                                    .hash = hash,
                                    .number = burst->number[i],
                                    .now_ns = burst->now_ns[i],
-                                   .stamp_ns = burst->stamp_ns[i],
                                    .swap = burst->view[i].swap,
                                    .link = burst->link[i],
                                    .side = burst->side[i],
                                    .tcp_flags = burst->view[i].tcp_flags};
     if (credit->packets) {
         opening.number = credit->origin.number;
-        opening.stamp_ns = credit->origin.stamp_ns;
+        opening.now_ns = credit->first_ns;
     }
     return opening;
 }
@@ -107,7 +106,6 @@ static int open_flow(struct dp_worker *worker, const struct flow_opening *o, ft_
         ft_set_timeout_class(engine->flows, *ret_slot,
                              o->key->ip_proto == IP_PROTO_UDP ? FT_TIMEOUT_udp_unanswered : FT_TIMEOUT_other);
     FT_SET(hot->flags, (uint16_t)flags);
-    FT_SET(ft_cold(engine->flows, *ret_slot)->first_ns, o->stamp_ns);
     ft_write_end(hot);
     DP_COUNT(worker->stats.flows_opened, 1);
     return 0;
@@ -227,12 +225,15 @@ void dp_flow_credit(struct dp_worker *worker, const struct dp_fragment_credit *c
     uint64_t hash = ft_hash(flows, &credit->key);
     ft_slot slot;
     ft_lookup_bulk(flows, &credit->key, &hash, 1, &slot);
+    if (slot != FT_SLOT_NONE && ft_expired(flows, ft_hot(flows, slot), now_ns)) {
+        dp_flow_close(worker, slot, now_ns, false);
+        slot = FT_SLOT_NONE;
+    }
     if (slot == FT_SLOT_NONE) {
         struct flow_opening opening = {.key = &credit->key,
                                        .hash = hash,
                                        .number = credit->origin.number,
-                                       .now_ns = now_ns,
-                                       .stamp_ns = credit->origin.stamp_ns,
+                                       .now_ns = credit->first_ns,
                                        .swap = credit->swap,
                                        .link = credit->origin.link,
                                        .side = credit->origin.side};
@@ -245,6 +246,8 @@ void dp_flow_credit(struct dp_worker *worker, const struct dp_fragment_credit *c
     uint8_t from_server = credit->swap ^ (hot->flags & FT_FLOW_CLIENT_ENDPOINT);
     ft_write_begin(hot);
     count_packets(flows, slot, hot, from_server, credit->packets);
+    if (credit->last_ns > hot->last_ns)
+        FT_SET(hot->last_ns, credit->last_ns);
     ft_write_end(hot);
     dp_account_bytes(worker, slot, from_server, credit->bytes, now_ns);
     DP_COUNT(worker->stats.credited_fragments, credit->packets);

@@ -7,7 +7,6 @@ static void hand_off(struct dp_worker *worker, struct dp_burst *burst, unsigned 
     meta->view = burst->view[i];
     meta->credit = burst->credit[i];
     meta->now_ns = burst->now_ns[i];
-    meta->stamp_ns = burst->stamp_ns[i];
     meta->number = burst->number[i];
     meta->link = burst->link[i];
     meta->side = burst->side[i];
@@ -32,8 +31,8 @@ static bool resolve_fragment(struct dp_worker *worker, struct dp_burst *burst, u
         hand_off(worker, burst, i, owner);
         return false;
     }
-    struct dp_fragment_origin origin = {
-        .stamp_ns = burst->stamp_ns[i], .number = burst->number[i], .link = burst->link[i], .side = burst->side[i]};
+    dp_worker_expire_fragments(worker, burst->now_ns[i]);
+    struct dp_fragment_origin origin = {.number = burst->number[i], .link = burst->link[i], .side = burst->side[i]};
     struct dp_fragment_credit *credit = &burst->credit[i];
     enum dp_fragment_verdict verdict = dp_fragment_judge(worker->fragments, view, burst->now_ns[i], &origin, credit);
     if (credit->packets && memcmp(&credit->key, &view->key, sizeof view->key)) {

@@ -9,6 +9,10 @@
 static void pipeline(struct dp_worker *worker, struct dp_burst *burst)
 {
     dp_stage_route(worker, burst);
+    /* By our own packets alone: a stray's time says nothing of what else is on its way to us. */
+    for (unsigned i = 0; i < burst->count; i++)
+        if (burst->outcome[i] == DP_OUTCOME_NONE && burst->now_ns[i] > worker->now_ns)
+            worker->now_ns = burst->now_ns[i];
     for (unsigned begin = 0; begin < burst->count;) {
         unsigned end = dp_stage_flow(worker, burst, begin);
         dp_stage_classify(worker, burst, begin, end);
@@ -42,7 +46,6 @@ unsigned dp_worker_take_handoffs(struct dp_worker *worker)
             burst->view[i] = meta->view;
             burst->credit[i] = meta->credit;
             burst->now_ns[i] = meta->now_ns;
-            burst->stamp_ns[i] = meta->stamp_ns;
             burst->number[i] = meta->number;
             burst->link[i] = meta->link;
             burst->side[i] = meta->side;
@@ -182,15 +185,15 @@ void dp_flow_close(struct dp_worker *worker, ft_slot slot, uint64_t now_ns, bool
     ft_remove(engine->flows, slot);
 }
 
-static void expire_fragments(struct dp_worker *worker, uint64_t now_ns)
+void dp_worker_expire_fragments(struct dp_worker *worker, uint64_t now_ns)
 {
     struct dp_fragment_credit credits[EXPIRED_CREDITS_MAX];
     bool done;
     do {
         uint32_t count = dp_fragments_expire(worker->fragments, now_ns, credits, EXPIRED_CREDITS_MAX, &done);
         for (uint32_t i = 0; i < count; i++)
-            dp_flow_credit(worker, &credits[i], worker->now_ns);
-    } while (!done && now_ns == UINT64_MAX);
+            dp_flow_credit(worker, &credits[i], credits[i].first_ns + DP_FRAGMENT_TIMEOUT_NS);
+    } while (!done);
 }
 
 void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns)
@@ -198,23 +201,25 @@ void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns)
     struct dp_engine *engine = worker->engine;
     if (now_ns > worker->now_ns)
         worker->now_ns = now_ns;
+    /* Behind the disorder of a capture's stamps, else ageing could end a flow that its next packet would find alive. */
+    uint64_t slack_ns = engine->config.offline ? DP_CLOCK_DISORDER_NS : 0;
+    uint64_t sweep_ns = worker->now_ns > slack_ns ? worker->now_ns - slack_ns : 0;
     unsigned shard = worker->sweep_shard;
     worker->sweep_shard = (shard + 1) % FT_SHARDS;
+    dp_worker_expire_fragments(worker, sweep_ns); /* before ageing, which would find their flows without them */
     if (engine->owner[shard] == worker->number) {
         ft_slot slots[SWEEP_FLOWS_MAX];
         unsigned count =
-            ft_sweep(engine->flows, (uint8_t)shard, worker->now_ns, engine->config.sweep_slots, slots, SWEEP_FLOWS_MAX);
+            ft_sweep(engine->flows, (uint8_t)shard, sweep_ns, engine->config.sweep_slots, slots, SWEEP_FLOWS_MAX);
         for (unsigned i = 0; i < count; i++)
-            dp_flow_close(worker, slots[i], worker->now_ns, false);
+            dp_flow_close(worker, slots[i], sweep_ns, false);
     }
-    if (!shard)
-        expire_fragments(worker, worker->now_ns);
 }
 
 void dp_worker_close_all(struct dp_worker *worker, uint64_t now_ns)
 {
     struct dp_engine *engine = worker->engine;
-    expire_fragments(worker, UINT64_MAX);
+    dp_worker_expire_fragments(worker, UINT64_MAX);
     for (unsigned shard = 0; shard < FT_SHARDS; shard++) {
         if (engine->owner[shard] != worker->number)
             continue;

@@ -23,6 +23,7 @@
 #define DP_HANDOFF_RING_PACKETS 4096u
 #define DP_EVENT_RING_EVENTS    8192u
 #define DP_SUBSCRIBER_NETS_MAX  64u
+#define DP_FRAGMENT_TIMEOUT_NS  30000000000u
 
 struct dp_engine;
 
@@ -101,6 +102,11 @@ void dp_worker_receive(struct dp_worker *worker, struct dp_burst *burst);
 unsigned dp_worker_take_handoffs(struct dp_worker *worker);
 /* Ageing and fragments' time-outs: a bounded piece of work, once a loop. */
 void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns);
+/*
+ * Credits the datagrams whose first fragment has not come in time to the flow of their addresses. At each fragment and before
+ * ageing, so that what comes out does not depend on how packets came in bursts.
+ */
+void dp_worker_expire_fragments(struct dp_worker *worker, uint64_t now_ns);
 /* Ends every flow of the worker's shards. For the end of a run. */
 void dp_worker_close_all(struct dp_worker *worker, uint64_t now_ns);
 /* Ends one flow: event, pools, table. */

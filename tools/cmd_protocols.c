@@ -21,20 +21,20 @@ static void print_json(struct json *j, const struct cl_engine *engine, const str
 {
     json_object_begin(j, NULL);
     json_u64(j, "id", info->id);
-    json_string(j, "name", info->name);
-    json_string(j, "family", info->family);
+    json_text(j, "name", info->name);
+    json_text(j, "family", info->family);
     json_text(j, "service", info->service);
     json_u64(j, "service_id", info->service_id);
     json_array_begin(j, "parents");
     for (unsigned i = 0; i < info->parent_count; i++)
-        json_string(j, NULL, cl_protocol_get(engine, info->parents[i])->name);
+        json_text(j, NULL, cl_protocol_get(engine, info->parents[i])->name);
     json_array_end(j);
     json_array_begin(j, "aliases");
     for (unsigned i = 0; i < info->alias_count; i++)
-        json_string(j, NULL, info->aliases[i]);
+        json_text(j, NULL, info->aliases[i]);
     json_array_end(j);
-    json_string(j, "method", info->method);
-    json_string(j, "ports", info->ports);
+    json_text(j, "method", info->method);
+    json_text(j, "ports", info->ports);
     json_bool(j, "unidirectional", info->unidirectional);
     json_object_end(j);
     json_line(j, stdout);

@@ -58,7 +58,7 @@ static void fill_row(const struct flow_output *output, const struct dp_event *ev
     int family = flow->key.is_v6 ? AF_INET6 : AF_INET;
     cl_protocol application = ft_flow_application(&flow->hot, &flow->cold);
     const struct cl_protocol_info *protocol = cl_protocol_get(classifier, flow->cold.protocol);
-    row->flow_id = flow->cold.uid & 0xffffffffffffu;
+    row->flow_id = flow->cold.uid & DP_UID_NUMBER_MASK;
     row->ip_proto = flow->key.ip_proto;
     row->client_port = ntohs(flow->key.port_be16[client]);
     row->server_port = ntohs(flow->key.port_be16[!client]);
@@ -85,30 +85,30 @@ static void print_json(struct flow_output *output, const struct flow_row *row, c
 {
     struct json *j = &output->json;
     json_object_begin(j, NULL);
-    json_string(j, "event", "flow");
+    json_text(j, "event", "flow");
     if (output->file)
-        json_string(j, "file", output->file);
+        json_text(j, "file", output->file);
     json_u64(j, "flow_id", row->flow_id);
     json_u64(j, "ip_proto", row->ip_proto);
-    json_string(j, "client_ip", row->client_ip);
+    json_text(j, "client_ip", row->client_ip);
     json_u64(j, "client_port", row->client_port);
-    json_string(j, "server_ip", row->server_ip);
+    json_text(j, "server_ip", row->server_ip);
     json_u64(j, "server_port", row->server_port);
     json_time_ns(j, "first_ts", row->first_ns);
     json_time_ns(j, "last_ts", row->last_ns);
-    json_string(j, "protocol", row->protocol);
-    json_string(j, "application", row->application);
-    json_string(j, "signature", row->signature);
-    json_string(j, "method", row->method);
+    json_text(j, "protocol", row->protocol);
+    json_text(j, "application", row->application);
+    json_text(j, "signature", row->signature);
+    json_text(j, "method", row->method);
     json_u64(j, "confidence", row->confidence);
-    json_string(j, "service", row->service);
+    json_text(j, "service", row->service);
     json_u64(j, "packets_up", row->packets_up);
     json_u64(j, "packets_down", row->packets_down);
     json_u64(j, "bytes_up", row->bytes_up);
     json_u64(j, "bytes_down", row->bytes_down);
     json_u64(j, "packets_to_verdict", row->packets_to_verdict);
     json_u64(j, "payload_packets_to_verdict", row->payload_packets_to_verdict);
-    json_string(j, "close", row->close);
+    json_text(j, "close", row->close);
     json_object_begin(j, "info");
     for (unsigned i = 0; i < CL_TEXT_COUNT; i++) {
         unsigned size_bytes;
@@ -254,9 +254,9 @@ static void print_summary_json(struct flow_output *output, const struct dp_stats
 {
     struct json *j = &output->json;
     json_object_begin(j, NULL);
-    json_string(j, "event", "summary");
+    json_text(j, "event", "summary");
     if (output->file)
-        json_string(j, "file", output->file);
+        json_text(j, "file", output->file);
     json_u64(j, "packets", stats->received_packets);
     json_u64(j, "bytes", stats->received_bytes);
     json_u64(j, "flows", stats->flows_opened);

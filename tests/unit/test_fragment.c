@@ -16,7 +16,7 @@ struct datagram_case {
     uint16_t vlan;
 };
 
-static const struct dp_fragment_origin origin = {.stamp_ns = 77, .number = 5, .link = 2, .side = 1};
+static const struct dp_fragment_origin origin = {.number = 5, .link = 2, .side = 1};
 
 static const struct datagram_case udp4 = {.proto = 17, .src = 9, .dst = 1, .src_port = 53, .dst_port = 4000, .id = 77};
 static const struct datagram_case tcp6 = {
