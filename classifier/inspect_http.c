@@ -19,8 +19,8 @@
 #define HTTP2_PREFACE_BYTES   24u
 
 struct http_state {
-    uint8_t protocol, application; /* enum cl_hint */
-    bool confirmed;
+    uint8_t application; /* enum cl_hint */
+    bool confirmed, is_ssdp;
     bool request_read;         /* its header block is whole: nothing more to learn from its direction */
     uint8_t request_direction; /* as from_server */
 };
@@ -217,7 +217,7 @@ static void set_field(struct http_state *state, enum field field, struct text va
         hint(state, CL_HINT_icecast);
         break;
     case FIELD_ssdp:
-        state->protocol = CL_HINT_ssdp; /* believed over UDP only */
+        state->is_ssdp = true; /* believed over UDP only */
         break;
     case FIELD_none:
         break;
@@ -403,7 +403,7 @@ static enum http_read read_http2_preface(struct http_state *state, struct cursor
         return HTTP_BAD;
     if (there < HTTP2_PREFACE_BYTES)
         return HTTP_SHORT;
-    state->protocol = CL_HINT_http2;
+    hint(state, CL_HINT_http2);
     cl_info_set(info, CL_TEXT_version, "HTTP/2", 6);
     return HTTP_WHOLE;
 }
@@ -435,7 +435,7 @@ static enum http_read read_http2_settings(struct http_state *state, struct curso
         if (!id || (id > 16 && (id & 0x0f0f) != 0x0a0a)) /* above: GREASE, RFC 8701's form */
             return HTTP_BAD;
     }
-    state->protocol = CL_HINT_http2;
+    hint(state, CL_HINT_http2);
     cl_info_set(info, CL_TEXT_version, "HTTP/2", 6);
     return HTTP_WHOLE;
 }
@@ -462,7 +462,7 @@ static enum cl_inspect_step inspect_ssdp(const struct cl_packet *packet, struct 
         read = read_request(&state, c, true, info);
     else
         read = read_response(&state, c, true, info);
-    if (read < HTTP_SURE || (!is_search && state.protocol != CL_HINT_ssdp))
+    if (read < HTTP_SURE || (!is_search && !state.is_ssdp))
         return CL_INSPECT_REJECTED;
     result->protocol = CL_HINT_ssdp;
     return CL_INSPECT_DONE;
@@ -517,7 +517,6 @@ static enum cl_inspect_step inspect_http(void *scratch, void *state_bytes, const
     enum cl_inspect_step step = CL_INSPECT_CONFIRMED;
     if (!state->request_read || state->request_direction != packet->from_server)
         step = inspect_stream(state, packet, info);
-    result->protocol = state->protocol == CL_HINT_http2 ? CL_HINT_http2 : 0;
     result->application = state->application;
     return step;
 }

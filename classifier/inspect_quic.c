@@ -253,13 +253,30 @@ static void set_version(struct cl_info *info, const struct quic_version *version
 
 /* ---- the CRYPTO stream of the client's Initials ---- */
 
+/* Most of a client's first packet is PADDING: eight at a step. */
+static void skip_padding(struct cursor *c)
+{
+    uint64_t eight;
+    while (cursor_left(c) >= sizeof(eight)) {
+        memcpy(&eight, c->p, sizeof(eight));
+        if (eight)
+            break;
+        cursor_skip(c, sizeof(eight));
+    }
+    while (cursor_left(c) && !c->p[0])
+        cursor_skip(c, 1);
+}
+
 /* Frames that an Initial may hold (RFC 9000 12.4, table 3), up to another or a cut one. Google's own versions number CRYPTO 8. */
 static void read_frames(struct cursor c, const struct quic_version *version, struct assembly *a)
 {
     unsigned crypto = version->salt >= QUIC_SALT_Q050 ? 0x08 : 0x06;
-    while (cursor_left(&c)) {
+    for (;;) {
+        skip_padding(&c);
+        if (!cursor_left(&c))
+            return;
         uint64_t type = read_varint(&c);
-        if (type == 0x00 || type == 0x01) /* PADDING, PING */
+        if (type == 0x01) /* PING */
             continue;
         if (type == crypto) {
             uint64_t offset = read_varint(&c), size = read_varint(&c);
