@@ -33,7 +33,7 @@ static inline size_t cursor_left(const struct cursor *c)
 /* Takes `size` bytes; NULL when there are fewer. */
 static inline const uint8_t *cursor_take(struct cursor *c, size_t size)
 {
-    if (cursor_left(c) < size) {
+    if (!c->ok || cursor_left(c) < size) {
         c->ok = false;
         return NULL;
     }
