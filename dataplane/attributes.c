@@ -65,6 +65,20 @@ uint32_t dp_attributes_store(struct dp_attribute_pool *pool, const struct cl_inf
     return handle;
 }
 
+uint32_t dp_attributes_copy(struct dp_attribute_pool *pool, uint32_t handle, bool *ret_exhausted)
+{
+    uint32_t copy = handle ? attributes_take(pool) : 0;
+    *ret_exhausted = handle && !copy;
+    if (copy)
+        pool->blocks[copy] = pool->blocks[handle];
+    return copy;
+}
+
+uint32_t dp_attributes_available(const struct dp_attribute_pool *pool)
+{
+    return pool->free_count + rte_ring_count(pool->returned);
+}
+
 void dp_attributes_drop(struct dp_attribute_pool *pool, uint32_t handle)
 {
     if (handle)

@@ -3,7 +3,9 @@
  * 512 bytes from a bounded pool per worker, because a decided flow's entry has no room for them and most flows have none.
  *
  * The worker takes a block and fills it; with the flow's last event it goes to the record thread, which gives it back
- * through a ring. An empty pool costs a flow its texts, never its packets: counted as attributes_exhausted.
+ * through a ring. A block has one owner at any time: an interim event takes a copy along, so that a block whose last event
+ * is lost can be used again at once. An empty pool costs a flow its texts, never its packets: counted as
+ * attributes_exhausted.
  */
 #pragma once
 
@@ -33,8 +35,12 @@ void dp_attributes_fini(struct dp_attribute_pool *pool);
 
 /* Worker: packs the texts of `info` into a block; 0 when there is nothing to keep or no block (*ret_exhausted says which). */
 uint32_t dp_attributes_store(struct dp_attribute_pool *pool, const struct cl_info *info, bool *ret_exhausted);
+/* Worker: a second block with the same texts; 0 when there is nothing to copy or no block, as above. */
+uint32_t dp_attributes_copy(struct dp_attribute_pool *pool, uint32_t handle, bool *ret_exhausted);
 /* Worker: back to the free stack at once. */
 void dp_attributes_drop(struct dp_attribute_pool *pool, uint32_t handle);
+/* Blocks that the worker can take now. Worker. */
+uint32_t dp_attributes_available(const struct dp_attribute_pool *pool);
 /* Record thread: back through the ring. */
 void dp_attributes_return(struct dp_attribute_pool *pool, uint32_t handle);
 

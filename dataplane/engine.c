@@ -122,14 +122,13 @@ void dp_engine_destroy(struct dp_engine *engine)
 
 unsigned dp_engine_drain_events(struct dp_engine *engine, unsigned limit, dp_event_handler handler, void *context)
 {
-    unsigned taken = 0;
+    unsigned taken = 0, share = RTE_MAX(limit / engine->config.worker_count, 1u); /* a busy worker starves no other */
     struct dp_event event;
     for (unsigned w = 0; w < engine->config.worker_count; w++) {
         struct dp_worker *worker = engine->workers[w];
-        while (taken < limit && !rte_ring_sc_dequeue_elem(worker->events, &event, sizeof event)) {
+        for (unsigned i = 0; i < share && !rte_ring_sc_dequeue_elem(worker->events, &event, sizeof event); i++) {
             handler(context, &event, event.attributes ? &worker->attributes.blocks[event.attributes] : NULL);
-            if (event.kind == DP_EVENT_FLOW_END)
-                dp_attributes_return(&worker->attributes, event.attributes);
+            dp_attributes_return(&worker->attributes, event.attributes);
             taken++;
         }
     }

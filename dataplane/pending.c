@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GAP_PATIENCE 4u /* payload packets that wait on a gap before it is given up */
+#define GAP_PATIENCE 4u /* payload packets without the first byte before it is given up */
 
 /* A stack of free indexes over an array that is reserved once. */
 struct pool {
@@ -134,6 +134,14 @@ struct cl_info *dp_pending_info(struct dp_pending_pool *pool, struct dp_pending 
     return pool_at(&pool->infos, pending->info - 1u);
 }
 
+void dp_pending_usage(const struct dp_pending_pool *pool, struct dp_pending_usage *ret_usage)
+{
+    ret_usage->blocks = pool->blocks.count - pool->blocks.free_count;
+    ret_usage->infos = pool->infos.count - pool->infos.free_count;
+    for (unsigned i = 0; i < DP_PENDING_CLASSES; i++)
+        ret_usage->buffers[i] = pool->buffers[i].count - pool->buffers[i].free_count;
+}
+
 /* Makes room for `need` bytes by moving to a larger buffer; false when that is not to be had. */
 static bool stream_reserve(struct dp_pending_pool *pool, struct dp_stream *stream, uint32_t need, uint32_t used)
 {
@@ -185,54 +193,52 @@ static bool stream_fill(struct dp_stream *stream, uint32_t begin, uint32_t end, 
     return differs;
 }
 
-/* Notes [begin, end) as present; false when there are too many runs. Runs stay sorted and apart. */
-static bool stream_note(struct dp_stream *stream, uint16_t begin, uint16_t end)
+static void stream_remove_run(struct dp_stream *stream, unsigned at)
+{
+    stream->segment_count--;
+    memmove(&stream->segments[at], &stream->segments[at + 1],
+            (stream->segment_count - at) * sizeof stream->segments[0]);
+}
+
+/* Extends the in-order bytes to `end`, then over the runs that they now touch; true when they grew. */
+static bool stream_extend(struct dp_stream *stream, uint16_t end)
+{
+    uint16_t before = stream->in_order_bytes;
+    if (end > before)
+        stream->in_order_bytes = end;
+    while (stream->segment_count && stream->segments[0].begin <= stream->in_order_bytes) {
+        if (stream->segments[0].end > stream->in_order_bytes)
+            stream->in_order_bytes = stream->segments[0].end;
+        stream_remove_run(stream, 0);
+    }
+    return stream->in_order_bytes > before;
+}
+
+/* Keeps [begin, end) as a run ahead of a gap. Runs stay sorted and apart; one too many is forgotten: it will come again. */
+static void stream_note_run(struct dp_stream *stream, uint16_t begin, uint16_t end)
 {
     unsigned at = 0;
     while (at < stream->segment_count && stream->segments[at].end < begin)
         at++;
-    if (at < stream->segment_count && stream->segments[at].begin <= end) {
-        if (begin < stream->segments[at].begin)
-            stream->segments[at].begin = begin;
-        if (end > stream->segments[at].end)
-            stream->segments[at].end = end;
-        while (at + 1u < stream->segment_count && stream->segments[at + 1].begin <= stream->segments[at].end) {
-            if (stream->segments[at + 1].end > stream->segments[at].end)
-                stream->segments[at].end = stream->segments[at + 1].end;
-            memmove(&stream->segments[at + 1], &stream->segments[at + 2],
-                    (stream->segment_count - at - 2u) * sizeof stream->segments[0]);
-            stream->segment_count--;
-        }
-        return true;
+    while (at < stream->segment_count && stream->segments[at].begin <= end) {
+        if (stream->segments[at].begin < begin)
+            begin = stream->segments[at].begin;
+        if (stream->segments[at].end > end)
+            end = stream->segments[at].end;
+        stream_remove_run(stream, at);
     }
     if (stream->segment_count == DP_PENDING_SEGMENTS)
-        return false;
+        return;
     memmove(&stream->segments[at + 1], &stream->segments[at],
             (stream->segment_count - at) * sizeof stream->segments[0]);
     stream->segments[at].begin = begin;
     stream->segments[at].end = end;
     stream->segment_count++;
-    return true;
 }
 
-/* Joins the first run to the in-order bytes when it touches them. */
-static bool stream_join(struct dp_stream *stream)
+/* The direction's first bytes will not come: it begins with what came after them. */
+static bool stream_skip_first_gap(struct dp_stream *stream)
 {
-    if (!stream->segment_count || stream->segments[0].begin > stream->in_order_bytes)
-        return false;
-    bool grew = stream->segments[0].end > stream->in_order_bytes;
-    if (grew)
-        stream->in_order_bytes = stream->segments[0].end;
-    stream->segment_count--;
-    memmove(&stream->segments[0], &stream->segments[1], stream->segment_count * sizeof stream->segments[0]);
-    return grew;
-}
-
-/* The first gap will not be filled: what comes after it moves to the end of the in-order bytes, or to the front. */
-static bool stream_skip_gap(struct dp_stream *stream)
-{
-    if (stream->in_order_bytes || !stream->segment_count)
-        return false;
     uint16_t shift = stream->segments[0].begin;
     memmove(stream->bytes, stream->bytes + shift, (size_t)(stream_used(stream) - shift));
     stream->base_seq += shift;
@@ -240,33 +246,33 @@ static bool stream_skip_gap(struct dp_stream *stream)
         stream->segments[i].begin = (uint16_t)(stream->segments[i].begin - shift);
         stream->segments[i].end = (uint16_t)(stream->segments[i].end - shift);
     }
-    return stream_join(stream);
+    return stream_extend(stream, 0);
 }
 
 enum dp_stream_result dp_stream_add(struct dp_pending_pool *pool, struct dp_stream *stream, uint32_t seq,
                                     const uint8_t *bytes, uint32_t size_bytes)
 {
-    int32_t offset = (int32_t)(seq - stream->base_seq);
-    if (offset < 0) {
-        if ((uint32_t)-offset >= size_bytes)
+    uint32_t begin = seq - stream->base_seq;
+    if (begin > INT32_MAX) { /* it begins before the first byte that is kept */
+        uint32_t before = stream->base_seq - seq;
+        if (before >= size_bytes)
             return DP_STREAM_WAITING;
-        bytes += -offset;
-        size_bytes -= (uint32_t)-offset;
-        offset = 0;
+        bytes += before;
+        size_bytes -= before;
+        begin = 0;
     }
-    uint32_t begin = (uint32_t)offset;
     if (begin >= CL_STREAM_MAX_BYTES)
         return DP_STREAM_FULL;
-    uint32_t end = begin + size_bytes < CL_STREAM_MAX_BYTES ? begin + size_bytes : CL_STREAM_MAX_BYTES;
+    uint32_t end = size_bytes < CL_STREAM_MAX_BYTES - begin ? begin + size_bytes : CL_STREAM_MAX_BYTES;
     if (!stream_reserve(pool, stream, end, stream_used(stream)))
-        return DP_STREAM_FULL;
-    bool differs = stream_fill(stream, begin, end, bytes);
-    bool grew = stream_note(stream, (uint16_t)begin, (uint16_t)end) && stream_join(stream);
-    if (!grew && ++stream->waited >= GAP_PATIENCE)
-        grew = stream_skip_gap(stream);
-    if (grew) {
-        stream->waited = 0;
-        return DP_STREAM_GREW;
-    }
-    return differs ? DP_STREAM_AMBIGUOUS : DP_STREAM_WAITING;
+        return DP_STREAM_NO_MEMORY;
+    stream->ambiguous |= stream_fill(stream, begin, end, bytes);
+    bool grew = false;
+    if (begin <= stream->in_order_bytes)
+        grew = stream_extend(stream, (uint16_t)end);
+    else
+        stream_note_run(stream, (uint16_t)begin, (uint16_t)end);
+    if (!stream->in_order_bytes && stream->segment_count && ++stream->waited >= GAP_PATIENCE)
+        grew = stream_skip_first_gap(stream);
+    return grew ? DP_STREAM_GREW : DP_STREAM_WAITING;
 }

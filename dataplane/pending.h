@@ -4,8 +4,11 @@
  * first payload packet never takes any. Buffers grow 1, 2, 4, 8 KiB; a pool that is empty makes the flow be judged by what
  * is there (pending_exhausted).
  *
- * TCP bytes are put in order here: up to DP_PENDING_GAPS segments ahead of a gap are kept in the buffer at their place.
- * Where segments overlap the bytes that came first stay; if the later ones differ the flow is flagged ambiguous.
+ * TCP bytes are put in order here: up to DP_PENDING_SEGMENTS runs of bytes ahead of a gap are kept in the buffer at their
+ * place, a fifth is forgotten. Where segments overlap the bytes that came first stay; if the later ones differ the stream is
+ * ambiguous, once and for all. A gap in the middle is waited for as long as the flow's budget lasts: bytes behind it are
+ * never judged as if they followed those before it. One at the beginning (the first segment was lost) is given up after four
+ * packets.
  */
 #pragma once
 
@@ -21,11 +24,12 @@
 struct dp_stream {
     uint8_t *bytes;          /* first bytes of the direction, NULL = none kept */
     bool started;            /* base_seq is valid */
+    bool ambiguous;          /* a segment disagreed with bytes that came before it */
     uint32_t base_seq;       /* sequence number of bytes[0] */
     uint16_t in_order_bytes; /* contiguous from bytes[0] */
     uint8_t size_class;      /* buffer of DP_PENDING_MIN_BYTES << size_class */
     uint8_t segment_count;
-    uint8_t waited; /* payload packets since a gap opened */
+    uint8_t waited; /* payload packets that came while the first byte was missing */
     struct {
         uint16_t begin, end; /* offsets in bytes[] of what came ahead of a gap */
     } segments[DP_PENDING_SEGMENTS];
@@ -56,16 +60,22 @@ void dp_pending_drop(struct dp_pending_pool *pool, uint32_t handle);
 /* The texts found so far; taken from the pool at the first call, NULL when it is empty. */
 struct cl_info *dp_pending_info(struct dp_pending_pool *pool, struct dp_pending *pending);
 
+/* What is taken now. For tests and counters; worker. */
+struct dp_pending_usage {
+    uint32_t blocks, infos, buffers[DP_PENDING_CLASSES];
+};
+void dp_pending_usage(const struct dp_pending_pool *pool, struct dp_pending_usage *ret_usage);
+
 enum dp_stream_result {
     DP_STREAM_GREW,      /* in_order_bytes is larger now */
     DP_STREAM_WAITING,   /* kept ahead of a gap, or old news: nothing new in order */
-    DP_STREAM_AMBIGUOUS, /* as WAITING, and it disagreed with bytes that came before */
-    DP_STREAM_FULL,      /* no memory, or past CL_STREAM_MAX_BYTES */
+    DP_STREAM_FULL,      /* past CL_STREAM_MAX_BYTES: not kept */
+    DP_STREAM_NO_MEMORY, /* no buffer large enough is free: not kept, so it will never be in order */
 };
 
 /*
- * Puts a TCP segment in its place. `seq` is that of the first payload byte. After DP_STREAM_WAITING on four packets in a
- * row the gap is given up: what came after it counts as in order.
+ * Puts a TCP segment in its place; `seq` is that of its first payload byte, stream->base_seq is set. Linear in the segment's
+ * bytes, besides a copy of what is kept each time that the buffer grows.
  */
 enum dp_stream_result dp_stream_add(struct dp_pending_pool *pool, struct dp_stream *stream, uint32_t seq,
                                     const uint8_t *bytes, uint32_t size_bytes);

@@ -9,10 +9,10 @@ struct inspection {
     ft_slot slot;
     struct ft_hot *hot;
     struct ft_cold *cold;
-    const struct dp_view *view;
     const uint8_t *payload; /* contiguous, at most CL_STREAM_MAX_BYTES */
     uint32_t payload_bytes;
     uint32_t ordinal;
+    uint32_t tcp_seq; /* of the first payload byte */
     uint8_t from_server;
     bool has_seq; /* TCP */
 };
@@ -54,11 +54,6 @@ static uint16_t port_of(const struct ft_hot *hot, bool server)
     return rte_be_to_cpu_16(hot->port_be16[endpoint]);
 }
 
-static uint16_t payload_packets(const struct dp_pending *pending)
-{
-    return (uint16_t)(pending->payload_packets[0] + pending->payload_packets[1]);
-}
-
 /* One call of the classifier with `bytes`; true when the flow was decided. */
 static bool inspect(struct dp_worker *worker, const struct inspection *in, struct dp_pending *pending,
                     struct cl_info *info, const uint8_t *bytes, uint32_t size_bytes)
@@ -77,8 +72,9 @@ static bool inspect(struct dp_worker *worker, const struct inspection *in, struc
     if (step == CL_UNDECIDED)
         return false;
     if (!pending->packets_to_verdict) {
+        unsigned payload_packets = (unsigned)pending->payload_packets[0] + pending->payload_packets[1];
         pending->packets_to_verdict = (uint16_t)RTE_MIN(in->ordinal, (uint32_t)UINT16_MAX);
-        pending->payload_packets_to_verdict = (uint8_t)RTE_MIN(payload_packets(pending), (uint16_t)UINT8_MAX);
+        pending->payload_packets_to_verdict = (uint8_t)RTE_MIN(payload_packets, (unsigned)UINT8_MAX);
     }
     if (step == CL_FINAL)
         return false;
@@ -91,78 +87,114 @@ static bool inspect(struct dp_worker *worker, const struct inspection *in, struc
 static void give_up(struct dp_worker *worker, const struct inspection *in, const struct dp_pending *pending,
                     const struct cl_info *info)
 {
-    if (pending->packets_to_verdict)
-        dp_flow_decide(worker, in->slot, &pending->verdict, info, pending->packets_to_verdict,
-                       pending->payload_packets_to_verdict);
+    dp_flow_conclude(worker, in->slot, pending, info, true, in->ordinal);
+}
+
+static void give_up_without_memory(struct dp_worker *worker, const struct inspection *in,
+                                   const struct dp_pending *pending, const struct cl_info *info)
+{
+    DP_COUNT(worker->stats.pending_exhausted, 1);
+    give_up(worker, in, pending, info);
+}
+
+/* The texts found so far, else empty scratch: most flows never have any, so memory is taken when the first is found. */
+static struct cl_info *texts_of(struct dp_worker *worker, struct dp_pending *pending)
+{
+    if (pending->info)
+        return dp_pending_info(worker->pending, pending);
+    memset(worker->info.size_bytes, 0, sizeof worker->info.size_bytes);
+    return &worker->info;
+}
+
+static void keep_texts(struct dp_worker *worker, struct dp_pending *pending, const struct cl_info *info)
+{
+    bool has_texts = false;
+    for (unsigned i = 0; i < CL_TEXT_COUNT; i++)
+        has_texts |= info->size_bytes[i] != 0;
+    if (info != &worker->info || !has_texts)
+        return;
+    struct cl_info *kept = dp_pending_info(worker->pending, pending);
+    if (kept)
+        *kept = *info;
     else
-        dp_flow_fall_back(worker, in->slot, true, in->ordinal, payload_packets(pending));
+        DP_COUNT(worker->stats.attributes_exhausted, 1);
+}
+
+/* Puts a TCP payload in its place. The stream of its direction begins behind its SYN, else with the first payload seen. */
+static enum dp_stream_result add_to_stream(struct dp_worker *worker, const struct inspection *in,
+                                           struct dp_stream *stream)
+{
+    if (!stream->started) {
+        stream->started = true;
+        stream->base_seq = seq_known(in->hot, in->from_server) ? in->cold->next_seq[in->from_server] : in->tcp_seq;
+    }
+    enum dp_stream_result result = dp_stream_add(worker->pending, stream, in->tcp_seq, in->payload, in->payload_bytes);
+    if (stream->ambiguous)
+        flag_ambiguous(worker, in->hot);
+    return result;
+}
+
+static void inspect_more(struct dp_worker *worker, const struct inspection *in, struct dp_pending *pending)
+{
+    const uint8_t *bytes = in->payload;
+    uint32_t size_bytes = in->payload_bytes;
+    bool fresh = true, has_memory = true;
+    pending->payload_packets[in->from_server]++;
+    if (in->has_seq) {
+        struct dp_stream *stream = &pending->stream[in->from_server];
+        enum dp_stream_result result = add_to_stream(worker, in, stream);
+        fresh = result == DP_STREAM_GREW;
+        has_memory = result != DP_STREAM_NO_MEMORY;
+        bytes = stream->bytes;
+        size_bytes = stream->in_order_bytes;
+    }
+    struct cl_info *info = texts_of(worker, pending);
+    if (fresh && inspect(worker, in, pending, info, bytes, size_bytes))
+        return;
+    if (!has_memory)
+        give_up_without_memory(worker, in, pending, info);
+    else if (pending->payload_packets[in->from_server] >= worker->engine->config.classification.payload_packets_max)
+        give_up(worker, in, pending, info);
+    else
+        keep_texts(worker, pending, info);
 }
 
 /* The first payload packet of a flow: judged where it lies; only what is left undecided takes memory. */
 static void inspect_first(struct dp_worker *worker, const struct inspection *in)
 {
     struct dp_pending first = {.payload_packets = {!in->from_server, in->from_server}};
-    memset(worker->info.size_bytes, 0, sizeof worker->info.size_bytes);
-    bool ahead =
-        in->has_seq && seq_known(in->hot, in->from_server) && in->view->tcp_seq != in->cold->next_seq[in->from_server];
-    if (!ahead && inspect(worker, in, &first, &worker->info, in->payload, in->payload_bytes))
+    bool in_order =
+        !in->has_seq || !seq_known(in->hot, in->from_server) || in->tcp_seq == in->cold->next_seq[in->from_server];
+    struct cl_info *info = texts_of(worker, &first);
+    if (in_order && inspect(worker, in, &first, info, in->payload, in->payload_bytes))
         return;
-
     uint32_t handle;
     struct dp_pending *pending = dp_pending_take(worker->pending, &handle);
     if (!pending) {
-        DP_COUNT(worker->stats.pending_exhausted, 1);
-        give_up(worker, in, &first, &worker->info);
+        give_up_without_memory(worker, in, &first, info);
+        return;
+    }
+    note_pending(in->hot, in->cold, handle);
+    if (!in_order) {
+        inspect_more(worker, in, pending);
         return;
     }
     *pending = first;
-    note_pending(in->hot, in->cold, handle);
-    bool has_texts = false;
-    for (unsigned i = 0; i < CL_TEXT_COUNT; i++)
-        has_texts |= worker->info.size_bytes[i] != 0;
-    struct cl_info *info = has_texts ? dp_pending_info(worker->pending, pending) : NULL;
-    if (info)
-        *info = worker->info;
-    if (!in->has_seq)
-        return;
-    struct dp_stream *stream = &pending->stream[in->from_server];
-    stream->started = true;
-    stream->base_seq = ahead ? in->cold->next_seq[in->from_server] : in->view->tcp_seq;
-    dp_stream_add(worker->pending, stream, in->view->tcp_seq, in->payload, in->payload_bytes);
+    if (in->has_seq && add_to_stream(worker, in, &pending->stream[in->from_server]) == DP_STREAM_NO_MEMORY)
+        give_up_without_memory(worker, in, pending, info);
+    else
+        keep_texts(worker, pending, info);
 }
 
-static void inspect_later(struct dp_worker *worker, const struct inspection *in, struct dp_pending *pending)
+/* Payload of a flow that is not decided, as far as it is ever looked at; false when there is none. */
+static bool find_payload(struct dp_worker *worker, const struct rte_mbuf *mbuf, const struct dp_view *view,
+                         struct inspection *in)
 {
-    const uint8_t *bytes = in->payload;
-    uint32_t size_bytes = in->payload_bytes;
-    bool fresh = true;
-    pending->payload_packets[in->from_server]++;
-    if (in->has_seq) {
-        struct dp_stream *stream = &pending->stream[in->from_server];
-        if (!stream->started) {
-            stream->started = true;
-            stream->base_seq =
-                seq_known(in->hot, in->from_server) ? in->cold->next_seq[in->from_server] : in->view->tcp_seq;
-        }
-        enum dp_stream_result result =
-            dp_stream_add(worker->pending, stream, in->view->tcp_seq, in->payload, in->payload_bytes);
-        if (result == DP_STREAM_AMBIGUOUS)
-            flag_ambiguous(worker, in->hot);
-        fresh = result == DP_STREAM_GREW;
-        bytes = stream->bytes;
-        size_bytes = stream->in_order_bytes;
-        if (result == DP_STREAM_FULL && !stream->bytes)
-            DP_COUNT(worker->stats.pending_exhausted, 1);
-    }
-    struct cl_info *info = dp_pending_info(worker->pending, pending);
-    if (!info) {
-        info = &worker->info;
-        memset(info->size_bytes, 0, sizeof info->size_bytes);
-    }
-    if (fresh && inspect(worker, in, pending, info, bytes, size_bytes))
-        return;
-    if (pending->payload_packets[in->from_server] >= worker->engine->config.classification.payload_packets_max)
-        give_up(worker, in, pending, info);
+    if (!view->payload_bytes || (view->flags & DP_VIEW_FRAGMENT && !(view->flags & DP_VIEW_FIRST_FRAGMENT)))
+        return false;
+    in->payload_bytes = RTE_MIN(view->payload_bytes, CL_STREAM_MAX_BYTES);
+    in->payload = dp_bytes(mbuf, view->payload_offset, in->payload_bytes, worker->linear);
+    return in->payload;
 }
 
 void dp_stage_classify(struct dp_worker *worker, struct dp_burst *burst, unsigned begin, unsigned end)
@@ -178,34 +210,23 @@ void dp_stage_classify(struct dp_worker *worker, struct dp_burst *burst, unsigne
         struct inspection in = {.slot = burst->slot[i],
                                 .hot = hot,
                                 .cold = ft_cold(flows, burst->slot[i]),
-                                .view = view,
                                 .ordinal = burst->ordinal[i],
+                                .tcp_seq = view->tcp_seq,
                                 .from_server = burst->from_server[i],
                                 .has_seq = hot->ip_proto == IP_PROTO_TCP};
         if (hot->ip_proto != IP_PROTO_TCP && hot->ip_proto != IP_PROTO_UDP) {
-            dp_flow_fall_back(worker, in.slot, true, in.ordinal, 0);
+            dp_flow_conclude(worker, in.slot, NULL, NULL, true, in.ordinal);
             continue;
         }
-        uint32_t seq_shift = 0;
         if (in.has_seq && view->tcp_flags & TCP_SYN) {
             note_syn(hot, in.cold, in.from_server, view->tcp_seq);
-            seq_shift = 1; /* data in a SYN follow the SYN's own number */
+            in.tcp_seq++; /* data in a SYN follow the SYN's own number */
         }
-        if (!view->payload_bytes || (view->flags & DP_VIEW_FRAGMENT && !(view->flags & DP_VIEW_FIRST_FRAGMENT)))
-            continue;
-        struct dp_view shifted;
-        if (seq_shift) {
-            shifted = *view;
-            shifted.tcp_seq += seq_shift;
-            in.view = &shifted;
-        }
-        in.payload_bytes = RTE_MIN(view->payload_bytes, CL_STREAM_MAX_BYTES);
-        in.payload = dp_bytes(burst->mbuf[i], view->payload_offset, in.payload_bytes, worker->linear);
-        if (!in.payload)
+        if (!find_payload(worker, burst->mbuf[i], view, &in))
             continue;
         struct dp_pending *pending = dp_pending_get(worker->pending, in.cold->pending);
         if (pending)
-            inspect_later(worker, &in, pending);
+            inspect_more(worker, &in, pending);
         else
             inspect_first(worker, &in);
     }

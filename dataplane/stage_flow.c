@@ -203,13 +203,15 @@ unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigne
             if (k)
                 return i; /* earlier packets of this burst may still hold the flow */
             dp_flow_close(worker, slots[k], burst->now_ns[i], false);
-            slots[k] = FT_SLOT_NONE;
+            /* Later packets of the closed flow were found in its slot, which is not theirs any more. */
+            ft_lookup_bulk(flows, keys, hashes, count, slots);
         }
         if (slots[k] == FT_SLOT_NONE) {
             struct flow_opening opening = opening_of(burst, i, &keys[k], hashes[k]);
             int error = open_flow(worker, &opening, &slots[k]);
             if (error) {
                 burst->outcome[i] = outcome_of_refusal(error);
+                DP_COUNT(worker->stats.uncredited_fragments, burst->credit[i].packets);
                 continue;
             }
             changed = true;

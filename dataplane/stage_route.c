@@ -15,6 +15,7 @@ static void hand_off(struct dp_worker *worker, struct dp_burst *burst, unsigned 
     struct rte_ring *ring = worker->engine->workers[owner]->handoff[worker->number];
     if (rte_ring_sp_enqueue(ring, burst->mbuf[i])) {
         burst->outcome[i] = DP_OUTCOME_handoff_full;
+        DP_COUNT(worker->stats.uncredited_fragments, burst->credit[i].packets);
         return;
     }
     DP_COUNT(worker->stats.handed_off, 1);
@@ -35,7 +36,8 @@ static bool resolve_fragment(struct dp_worker *worker, struct dp_burst *burst, u
     struct dp_fragment_origin origin = {.number = burst->number[i], .link = burst->link[i], .side = burst->side[i]};
     struct dp_fragment_credit *credit = &burst->credit[i];
     enum dp_fragment_verdict verdict = dp_fragment_judge(worker->fragments, view, burst->now_ns[i], &origin, credit);
-    if (credit->packets && memcmp(&credit->key, &view->key, sizeof view->key)) {
+    bool is_own = verdict != DP_FRAGMENT_PENDING && !memcmp(&credit->key, &view->key, sizeof view->key);
+    if (credit->packets && !is_own) {
         /* of another datagram, which timed out: its key has no ports, so its flow is ours as its addresses are */
         dp_flow_credit(worker, credit, burst->now_ns[i]);
         credit->packets = 0;

@@ -1,8 +1,5 @@
 #include "dataplane/worker.h"
 
-#include <sched.h>
-
-#define IP_PROTO_TCP        6
 #define SWEEP_FLOWS_MAX     32u
 #define EXPIRED_CREDITS_MAX 16u
 
@@ -68,10 +65,17 @@ bool dp_event_send(struct dp_worker *worker, ft_slot slot, enum dp_event_kind ki
     struct dp_event event = {
         .now_ns = now_ns, .kind = (uint8_t)kind, .close = (uint8_t)close, .worker = worker->number};
     ft_copy(engine->flows, slot, &event.flow);
-    event.attributes = event.flow.cold.attributes;
+    if (kind == DP_EVENT_FLOW_END) {
+        event.attributes = event.flow.cold.attributes;
+    } else if (kind == DP_EVENT_FLOW_INTERIM) {
+        bool exhausted;
+        event.attributes = dp_attributes_copy(&worker->attributes, event.flow.cold.attributes, &exhausted);
+        DP_COUNT(worker->stats.attributes_exhausted, exhausted ? 1 : 0);
+    }
     while (rte_ring_sp_enqueue_elem(worker->events, &event, sizeof event)) {
-        if (!engine->config.offline) {
+        if (!engine->event_wait || !(engine->config.offline || worker->closing)) {
             DP_COUNT(worker->stats.events_lost, 1);
+            dp_attributes_drop(&worker->attributes, event.attributes);
             return false;
         }
         engine->event_wait(engine->event_wait_context);
@@ -132,35 +136,32 @@ void dp_flow_decide(struct dp_worker *worker, ft_slot slot, const struct cl_verd
     dp_pending_drop(worker->pending, pending); /* last: `info` may lie in it */
 }
 
-void dp_flow_fall_back(struct dp_worker *worker, ft_slot slot, bool established, uint32_t packets,
-                       uint32_t payload_packets)
+void dp_flow_conclude(struct dp_worker *worker, ft_slot slot, const struct dp_pending *pending,
+                      const struct cl_info *info, bool established, uint32_t packets)
 {
-    struct dp_engine *engine = worker->engine;
-    const struct ft_hot *hot = ft_hot(engine->flows, slot);
-    struct dp_pending *pending = dp_pending_get(worker->pending, ft_cold(engine->flows, slot)->pending);
-    unsigned client = hot->flags & FT_FLOW_CLIENT_ENDPOINT;
-    struct cl_verdict verdict;
-    cl_fallback(engine->classifier, hot->ip_proto, rte_be_to_cpu_16(hot->port_be16[client]),
-                rte_be_to_cpu_16(hot->port_be16[!client]), established, &verdict);
-    const struct cl_info *info = pending && pending->info ? dp_pending_info(worker->pending, pending) : NULL;
-    dp_flow_decide(worker, slot, &verdict, info, packets, payload_packets);
-}
-
-/* A flow that ends undecided: by what its inspection had found, else by ports. */
-static void judge_at_close(struct dp_worker *worker, ft_slot slot)
-{
-    struct dp_engine *engine = worker->engine;
-    const struct ft_hot *hot = ft_hot(engine->flows, slot);
-    struct dp_pending *pending = dp_pending_get(worker->pending, ft_cold(engine->flows, slot)->pending);
+    static const struct cl_state nothing;
+    const struct ft_hot *hot = ft_hot(worker->engine->flows, slot);
     if (pending && pending->packets_to_verdict) {
-        dp_flow_decide(worker, slot, &pending->verdict,
-                       pending->info ? dp_pending_info(worker->pending, pending) : NULL, pending->packets_to_verdict,
+        dp_flow_decide(worker, slot, &pending->verdict, info, pending->packets_to_verdict,
                        pending->payload_packets_to_verdict);
         return;
     }
-    unsigned payload_packets = pending ? (unsigned)pending->payload_packets[0] + pending->payload_packets[1] : 0;
-    dp_flow_fall_back(worker, slot, hot->flags & FT_FLOW_ESTABLISHED, hot->packets[0] + hot->packets[1],
-                      payload_packets);
+    unsigned client = hot->flags & FT_FLOW_CLIENT_ENDPOINT;
+    struct cl_verdict verdict;
+    cl_conclude(worker->engine->classifier, pending ? &pending->state : &nothing, hot->ip_proto,
+                rte_be_to_cpu_16(hot->port_be16[client]), rte_be_to_cpu_16(hot->port_be16[!client]), established,
+                &verdict);
+    dp_flow_decide(worker, slot, &verdict, info, packets,
+                   pending ? (uint32_t)pending->payload_packets[0] + pending->payload_packets[1] : 0);
+}
+
+/* A flow that ends undecided. */
+static void judge_at_close(struct dp_worker *worker, ft_slot slot)
+{
+    const struct ft_hot *hot = ft_hot(worker->engine->flows, slot);
+    struct dp_pending *pending = dp_pending_get(worker->pending, ft_cold(worker->engine->flows, slot)->pending);
+    const struct cl_info *info = pending && pending->info ? dp_pending_info(worker->pending, pending) : NULL;
+    dp_flow_conclude(worker, slot, pending, info, hot->flags & FT_FLOW_ESTABLISHED, hot->packets[0] + hot->packets[1]);
 }
 
 void dp_flow_close(struct dp_worker *worker, ft_slot slot, uint64_t now_ns, bool at_end)
@@ -170,18 +171,18 @@ void dp_flow_close(struct dp_worker *worker, ft_slot slot, uint64_t now_ns, bool
     struct ft_cold *cold = ft_cold(engine->flows, slot);
     if (!(hot->flags & FT_FLOW_DECIDED))
         judge_at_close(worker, slot);
-    enum dp_close close = hot->flags & FT_FLOW_RESET                          ? DP_CLOSE_RST
-                          : hot->flags & FT_FLOW_FINISHED                     ? DP_CLOSE_FIN
-                          : !at_end || ft_expired(engine->flows, hot, now_ns) ? DP_CLOSE_AGED
-                                                                              : DP_CLOSE_END;
+    enum dp_close close = hot->flags & FT_FLOW_RESET               ? DP_CLOSE_RST
+                          : hot->flags & FT_FLOW_FINISHED          ? DP_CLOSE_FIN
+                          : ft_expired(engine->flows, hot, now_ns) ? DP_CLOSE_AGED
+                          : at_end                                 ? DP_CLOSE_END
+                                                                   : DP_CLOSE_FIN; /* one FIN, then a SYN: begun anew */
     struct dp_usage *usage = usage_of(worker, hot);
     if (hot->last_ns > cold->first_ns)
         DP_COUNT(usage->duration_ns, hot->last_ns - cold->first_ns);
     DP_COUNT(usage->concurrent_sessions, (uint64_t)-1);
     DP_COUNT(worker->stats.flows_closed, 1);
     DP_COUNT(worker->stats.closes[close], 1);
-    if (!dp_event_send(worker, slot, DP_EVENT_FLOW_END, close, now_ns))
-        dp_attributes_drop(&worker->attributes, cold->attributes);
+    dp_event_send(worker, slot, DP_EVENT_FLOW_END, close, now_ns);
     ft_remove(engine->flows, slot);
 }
 
@@ -219,6 +220,7 @@ void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns)
 void dp_worker_close_all(struct dp_worker *worker, uint64_t now_ns)
 {
     struct dp_engine *engine = worker->engine;
+    worker->closing = true;
     dp_worker_expire_fragments(worker, UINT64_MAX);
     for (unsigned shard = 0; shard < FT_SHARDS; shard++) {
         if (engine->owner[shard] != worker->number)
@@ -228,6 +230,7 @@ void dp_worker_close_all(struct dp_worker *worker, uint64_t now_ns)
         while (ft_walk(engine->flows, (uint8_t)shard, &position, &flow))
             dp_flow_close(worker, flow.slot, now_ns, true);
     }
+    worker->closing = false;
 }
 
 const char *dp_close_name(enum dp_close close)

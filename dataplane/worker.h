@@ -39,6 +39,7 @@ struct dp_worker {
     struct rte_ring *events;   /* of struct dp_event; consumer: record thread */
     struct rte_ring **handoff; /* [worker]: packets that it gave to us */
     unsigned sweep_shard;
+    bool closing; /* in dp_worker_close_all() */
     struct dp_burst burst;
     struct dp_stats stats;
     struct dp_usage usage[FT_LINKS_MAX][DP_SERVICES_MAX];
@@ -82,7 +83,10 @@ struct dp_engine {
      */
     void (*transmit)(void *context, struct dp_worker *worker, struct dp_burst *burst);
     void *transmit_context;
-    /* Called by a worker whose event ring is full when offline, until there is room. */
+    /*
+     * Called by a worker whose event ring is full, until there is room, when offline and in dp_worker_close_all(): then no
+     * packet waits. NULL: nobody takes events, what finds the ring full is lost.
+     */
     void (*event_wait)(void *context);
     void *event_wait_context;
     uint64_t started_ns;
@@ -114,10 +118,13 @@ void dp_flow_close(struct dp_worker *worker, ft_slot slot, uint64_t now_ns, bool
 /* Gives a flow its final verdict: entry, texts, usage, event. */
 void dp_flow_decide(struct dp_worker *worker, ft_slot slot, const struct cl_verdict *verdict,
                     const struct cl_info *info, uint32_t packets, uint32_t payload_packets);
-/* Judges a flow by ports and IP protocol; for flows that no signature claimed. */
-void dp_flow_fall_back(struct dp_worker *worker, ft_slot slot, bool established, uint32_t packets,
-                       uint32_t payload_packets);
-/* False when the ring was full (counted). */
+/*
+ * Gives a flow that inspection will not decide any more its verdict: what it had found (`pending`, NULL = it found nothing),
+ * else by ports and IP protocol.
+ */
+void dp_flow_conclude(struct dp_worker *worker, ft_slot slot, const struct dp_pending *pending,
+                      const struct cl_info *info, bool established, uint32_t packets);
+/* Texts go along and are the receiver's, see event.h. False when the ring was full (counted; texts are dropped). */
 bool dp_event_send(struct dp_worker *worker, ft_slot slot, enum dp_event_kind kind, enum dp_close close,
                    uint64_t now_ns);
 /* Adds bytes of one direction to a flow and, when it is decided, to its service's usage. */
@@ -134,7 +141,10 @@ void dp_flow_credit(struct dp_worker *worker, const struct dp_fragment_credit *c
 /* ---- record thread ---- */
 
 typedef void (*dp_event_handler)(void *context, const struct dp_event *event, const struct dp_attributes *attributes);
-/* Takes up to `limit` events of all workers, gives their attribute blocks back after the handler; returns how many. */
+/*
+ * Takes about `limit` events, shared evenly by the workers, gives their attribute blocks back after the handler; returns how
+ * many. 0 says that there are none.
+ */
 unsigned dp_engine_drain_events(struct dp_engine *engine, unsigned limit, dp_event_handler handler, void *context);
 
 /* ---- any thread ---- */
