@@ -7,6 +7,8 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
+#include "dataplane/stats.h"
+
 #define CAPACITY_MAX (1u << 24)
 #define NONE         UINT32_MAX
 
@@ -91,7 +93,14 @@ void dp_fragments_destroy(struct dp_fragments *f)
 
 void dp_fragments_stats(const struct dp_fragments *f, struct dp_fragment_stats *ret_stats)
 {
-    *ret_stats = f->stats;
+#define X(name, text) ret_stats->name = __atomic_load_n(&f->stats.name, __ATOMIC_RELAXED);
+    DP_FRAGMENT_COUNTERS(X)
+#undef X
+}
+
+void dp_fragments_stats_reset(struct dp_fragments *f)
+{
+    memset(&f->stats, 0, sizeof f->stats);
 }
 
 uint8_t dp_fragment_shard(const struct dp_view *view)
@@ -191,7 +200,7 @@ static bool expire(struct dp_fragments *f, struct datagram *d, struct dp_fragmen
     bool has_credit = d->pending_packets > 0;
     if (has_credit) {
         *ret_credit = take_credit(d);
-        f->stats.expired_datagrams++;
+        DP_COUNT(f->stats.expired_datagrams, 1);
     }
     remove_datagram(f, d);
     return has_credit;
@@ -260,28 +269,28 @@ enum dp_fragment_verdict dp_fragment_judge(struct dp_fragments *f, struct dp_vie
     memset(ret_credit, 0, sizeof *ret_credit);
     uint8_t proto = view->key.ip_proto;
     if (!view->key.is_v6 && proto != IPPROTO_TCP && proto != IPPROTO_UDP && proto != IPPROTO_SCTP) {
-        f->stats.complete_fragments++;
+        DP_COUNT(f->stats.complete_fragments, 1);
         return DP_FRAGMENT_FLOW;
     }
     bool is_first = view->flags & DP_VIEW_FIRST_FRAGMENT;
     struct datagram *d = datagram_of(f, view, now_ns, ret_credit);
     enum dp_fragment_verdict verdict = DP_FRAGMENT_FLOW;
     if (is_first) {
-        f->stats.first_fragments++;
-        f->stats.unnamed_datagrams += !d;
+        DP_COUNT(f->stats.first_fragments, 1);
+        DP_COUNT(f->stats.unnamed_datagrams, !d);
         if (d)
             name(d, view, ret_credit);
     } else if (!d) {
-        f->stats.portless_fragments++;
+        DP_COUNT(f->stats.portless_fragments, 1);
         return DP_FRAGMENT_PORTLESS;
     } else if (d->is_named) {
-        f->stats.followed_fragments++;
+        DP_COUNT(f->stats.followed_fragments, 1);
         view->key.port_be16[0] = d->port_be16[0];
         view->key.port_be16[1] = d->port_be16[1];
         view->key.ip_proto = d->ip_proto;
         view->swap = d->swap;
     } else {
-        f->stats.pending_fragments++;
+        DP_COUNT(f->stats.pending_fragments, 1);
         count_pending(d, view, now_ns, origin);
         verdict = DP_FRAGMENT_PENDING;
     }

@@ -95,4 +95,7 @@ enum dp_fragment_verdict dp_fragment_judge(struct dp_fragments *fragments, struc
 uint32_t dp_fragments_expire(struct dp_fragments *fragments, uint64_t now_ns, struct dp_fragment_credit *ret_credits,
                              uint32_t length, bool *ret_done);
 
+/* Any thread: the owner counts relaxed. */
 void dp_fragments_stats(const struct dp_fragments *fragments, struct dp_fragment_stats *ret_stats);
+/* While the owner rests. */
+void dp_fragments_stats_reset(struct dp_fragments *fragments);

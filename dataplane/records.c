@@ -10,7 +10,6 @@
 #include "rdr/rdr.h"
 
 #define BYTES_PER_KB    1024u
-#define VOLUME_MAX      UINT32_MAX
 #define CLOSE_MODE_FIN  0 /* FIN or RST */
 #define CLOSE_MODE_AGED 1 /* time-out, or the end of the run */
 #define CLOSE_MODE_OPEN 3 /* interim: not a value of the original's, which leaves this open */
@@ -29,12 +28,35 @@ struct dp_records {
     struct rdr_formatter *formatter;
     struct dp_record_stats stats;
     int reader;
-    uint64_t interval_start_ns;
+    uint64_t interval_start_ns; /* 0: not known, but for earliest_ns */
+    uint64_t earliest_ns;       /* first packet of the flows told of in this interval */
     bool first_interval;
     uint64_t transaction_tokens_ns, transaction_refill_ns;
     uint32_t skipped; /* TRANSACTION flows since the last one that was sent */
     struct link_service usage[FT_LINKS_MAX][DP_SERVICES_MAX];
 };
+
+static void forget_usage(struct dp_records *records)
+{
+    for (unsigned link = 0; link < FT_LINKS_MAX; link++)
+        for (unsigned service = 0; service < DP_SERVICES_MAX; service++)
+            if (records->usage[link][service].subscribers)
+                roaring_bitmap_free(records->usage[link][service].subscribers);
+    memset(records->usage, 0, sizeof records->usage);
+}
+
+static void start(struct dp_records *records, uint64_t now_ns)
+{
+    forget_usage(records);
+    for (unsigned link = 0; link < FT_LINKS_MAX; link++)
+        for (unsigned service = 0; service < DP_SERVICES_MAX; service++)
+            records->usage[link][service].was_zero = true;
+    records->interval_start_ns = now_ns;
+    records->earliest_ns = UINT64_MAX;
+    records->first_interval = true;
+    records->transaction_tokens_ns = records->transaction_refill_ns = 0;
+    records->skipped = 0;
+}
 
 struct dp_records *dp_records_create(struct dp_engine *engine, const struct dp_records_config *config,
                                      struct rdr_formatter *formatter, uint64_t now_ns)
@@ -45,12 +67,8 @@ struct dp_records *dp_records_create(struct dp_engine *engine, const struct dp_r
     records->engine = engine;
     records->config = *config;
     records->formatter = formatter;
-    records->interval_start_ns = now_ns;
-    records->first_interval = true;
     records->reader = ft_reader_register(engine->flows);
-    for (unsigned link = 0; link < FT_LINKS_MAX; link++)
-        for (unsigned service = 0; service < DP_SERVICES_MAX; service++)
-            records->usage[link][service].was_zero = true;
+    start(records, now_ns);
     return records;
 }
 
@@ -60,16 +78,21 @@ void dp_records_destroy(struct dp_records *records)
         return;
     if (records->reader >= 0)
         ft_reader_unregister(records->engine->flows, records->reader);
-    for (unsigned link = 0; link < FT_LINKS_MAX; link++)
-        for (unsigned service = 0; service < DP_SERVICES_MAX; service++)
-            if (records->usage[link][service].subscribers)
-                roaring_bitmap_free(records->usage[link][service].subscribers);
+    forget_usage(records);
     free(records);
+}
+
+void dp_records_reset(struct dp_records *records, uint64_t now_ns)
+{
+    records->config.epoch++;
+    start(records, now_ns);
 }
 
 void dp_records_stats(const struct dp_records *records, struct dp_record_stats *ret_stats)
 {
-    *ret_stats = records->stats;
+#define X(name, text) ret_stats->name = __atomic_load_n(&records->stats.name, __ATOMIC_RELAXED);
+    DP_RECORD_COUNTERS(X)
+#undef X
 }
 
 /* The endpoint (index into the key) that is the subscriber's. */
@@ -103,10 +126,10 @@ static void send_record(struct dp_records *records, const struct rdr_schema *sch
                                       .uid_low = (uint32_t)flow->cold.uid};
     int size = rdr_encode(schema, records->config.processor_id, &ids, values, buffer, sizeof buffer, NULL);
     if (size < 0) {
-        records->stats.unencodable++;
+        DP_COUNT(records->stats.unencodable, 1);
         return;
     }
-    records->stats.made++;
+    DP_COUNT(records->stats.made, 1);
     rdr_formatter_put(records->formatter, schema->category, buffer, (uint32_t)size);
 }
 
@@ -186,7 +209,7 @@ static void fill_transaction(const struct flow_facts *f, uint32_t up_bytes, uint
     v[RDR_TUR_CLIENT_PORT].integer = ntohs(key->port_be16[f->client]);
     v[RDR_TUR_INITIATING_SIDE].integer = ft_flow_up_direction(&flow->hot);
     v[RDR_TUR_REPORT_TIME].integer = (int64_t)(f->event->now_ns / NS_PER_S);
-    v[RDR_TUR_MILLISEC_DURATION].integer = (int64_t)RTE_MIN(duration_ms, VOLUME_MAX);
+    v[RDR_TUR_MILLISEC_DURATION].integer = (int64_t)RTE_MIN(duration_ms, UINT32_MAX);
     v[RDR_TUR_SESSION_UPSTREAM_VOLUME].integer = up_bytes;
     v[RDR_TUR_SESSION_DOWNSTREAM_VOLUME].integer = down_bytes;
     v[RDR_TUR_SUBSCRIBER_COUNTER_ID].integer = f->service;
@@ -201,10 +224,6 @@ static void send_transaction(struct dp_records *records, const struct flow_facts
                              uint32_t down_bytes, int64_t stands_for)
 {
     struct rdr_value values[RDR_TR_FIELDS] = {0};
-    if (f->event->flow.key.is_v6) {
-        records->stats.no_ipv6_layout++;
-        return;
-    }
     fill_transaction(f, up_bytes, down_bytes, stands_for, values);
     send_record(records, rdr_schema_find(RDR_TAG_TRANSACTION), &f->event->flow, values);
 }
@@ -226,7 +245,7 @@ static void send_usage(struct dp_records *records, const struct flow_facts *f, u
     }
     const struct rdr_schema *schema = rdr_schema_find_ipv6(tag);
     if (!schema) {
-        records->stats.no_ipv6_layout++;
+        DP_COUNT(records->stats.no_ipv6_layout, 1);
         return;
     }
     int link =
@@ -255,7 +274,7 @@ static bool sample(struct dp_records *records, uint64_t now_ns, int64_t *ret_sta
     }
     if (records->transaction_tokens_ns < cost_ns) {
         records->skipped++;
-        records->stats.transactions_skipped++;
+        DP_COUNT(records->stats.transactions_skipped, 1);
         return false;
     }
     records->transaction_tokens_ns -= cost_ns;
@@ -264,31 +283,56 @@ static bool sample(struct dp_records *records, uint64_t now_ns, int64_t *ret_sta
     return true;
 }
 
-/* The volumes since the last record, in as many records as 32 bits ask for. */
-static void send_volumes(struct dp_records *records, struct flow_facts *f, struct dp_event *event)
+/* The next part of two volumes that a record can carry. */
+static void take_part(uint64_t left[2], uint32_t ret_part[2])
+{
+    for (unsigned d = 0; d < 2; d++) {
+        ret_part[d] = (uint32_t)RTE_MIN(left[d], DP_RECORD_VOLUME_MAX);
+        left[d] -= ret_part[d];
+    }
+}
+
+/* The volumes since the last record. An interim event has the worker's ledger closed behind it, so it is always told. */
+static void send_usages(struct dp_records *records, const struct flow_facts *f, struct dp_event *event)
 {
     const struct ft_hot *hot = &event->flow.hot;
     struct ft_cold *cold = &event->flow.cold;
     uint8_t up = ft_flow_up_direction(hot);
     uint64_t left[2] = {hot->bytes[up] - cold->reported_bytes[up], hot->bytes[!up] - cold->reported_bytes[!up]};
-    int64_t stands_for;
-    bool transaction = sample(records, event->now_ns, &stands_for);
-    bool usage = records->config.transaction_usage &&
-                 hot->bytes[0] + hot->bytes[1] >= records->config.transaction_usage_minimum_bytes;
-    if (records->config.transaction_usage && !usage)
-        records->stats.below_minimum++;
-    do {
+    bool is_continued = event->kind == DP_EVENT_FLOW_INTERIM || cold->interval;
+    if (!records->config.transaction_usage)
+        return;
+    if (!is_continued && left[0] + left[1] < records->config.transaction_usage_minimum_bytes) {
+        DP_COUNT(records->stats.below_minimum, 1);
+        return;
+    }
+    for (uint32_t count = dp_records_of(left[0], left[1]); count; count--) {
         uint32_t part[2];
-        for (unsigned d = 0; d < 2; d++) {
-            part[d] = (uint32_t)RTE_MIN(left[d], VOLUME_MAX);
-            left[d] -= part[d];
-        }
-        if (transaction)
-            send_transaction(records, f, part[0], part[1], stands_for);
-        if (usage)
-            send_usage(records, f, part[0], part[1]);
+        take_part(left, part);
+        send_usage(records, f, part[0], part[1]);
         cold->interval++;
-    } while (left[0] | left[1]);
+    }
+}
+
+static void send_transactions(struct dp_records *records, const struct flow_facts *f, struct dp_event *event)
+{
+    const struct ft_hot *hot = &event->flow.hot;
+    uint8_t up = ft_flow_up_direction(hot);
+    uint64_t left[2] = {hot->bytes[up], hot->bytes[!up]};
+    int64_t stands_for;
+    if (event->flow.key.is_v6) {
+        DP_COUNT(records->stats.no_ipv6_layout, records->config.transaction_rate_per_s != 0);
+        return;
+    }
+    if (!sample(records, event->now_ns, &stands_for))
+        return;
+    for (uint32_t count = dp_records_of(left[0], left[1]); count; count--) {
+        uint32_t part[2];
+        take_part(left, part);
+        send_transaction(records, f, part[0], part[1], stands_for);
+        event->flow.cold.interval++;
+        stands_for = 0;
+    }
 }
 
 static void send_flow_record(struct dp_records *records, const struct flow_facts *f, uint32_t tag)
@@ -296,7 +340,7 @@ static void send_flow_record(struct dp_records *records, const struct flow_facts
     const struct ft_flow *flow = &f->event->flow;
     struct rdr_value v[RDR_FLOW_FIELDS] = {0};
     if (flow->key.is_v6) {
-        records->stats.no_ipv6_layout++;
+        DP_COUNT(records->stats.no_ipv6_layout, 1);
         return;
     }
     set_string(&v[RDR_FLOW_SUBSCRIBER_ID], f->subscriber, strlen(f->subscriber));
@@ -330,17 +374,23 @@ static void note_subscriber(struct dp_records *records, const struct ft_flow *fl
 void dp_records_event(void *context, const struct dp_event *event, const struct dp_attributes *attributes)
 {
     struct dp_records *records = context;
-    struct dp_event own = *event; /* the ledger is carried on in it over split records */
+    struct dp_event own = *event; /* the record's number is carried on in it */
     struct flow_facts facts;
     gather(records, &own, attributes, &facts);
+    records->earliest_ns = RTE_MIN(records->earliest_ns, own.flow.cold.first_ns);
     note_subscriber(records, &own.flow);
     if (own.kind == DP_EVENT_FLOW_START) {
         if (records->config.flow_events)
             send_flow_record(records, &facts, RDR_TAG_FLOW_START);
         return;
     }
-    send_volumes(records, &facts, &own);
-    if (own.kind == DP_EVENT_FLOW_END && records->config.flow_events)
+    send_usages(records, &facts, &own);
+    if (own.kind != DP_EVENT_FLOW_END)
+        return;
+    own.flow.cold.interval = event->flow.cold.interval;
+    send_transactions(records, &facts, &own);
+    own.flow.cold.interval = event->flow.cold.interval;
+    if (records->config.flow_events)
         send_flow_record(records, &facts, RDR_TAG_FLOW_END);
 }
 
@@ -375,11 +425,17 @@ static void send_link_usage(struct dp_records *records, unsigned link, unsigned 
     send_record(records, rdr_schema_find(RDR_TAG_LINK_USAGE), NULL, v);
 }
 
+static uint64_t interval_begin(const struct dp_records *records, uint64_t now_ns)
+{
+    uint64_t begin_ns = records->interval_start_ns ? records->interval_start_ns : records->earliest_ns;
+    return RTE_MIN(begin_ns, now_ns);
+}
+
 /* Kilobytes since the last record; what is left of a whole one stays for the next. */
 static uint32_t take_kb(struct link_service *usage, unsigned direction, uint64_t bytes)
 {
     uint64_t kb = bytes / BYTES_PER_KB - usage->reported_kb[direction];
-    kb = RTE_MIN(kb, VOLUME_MAX);
+    kb = RTE_MIN(kb, UINT32_MAX);
     usage->reported_kb[direction] += kb;
     return (uint32_t)kb;
 }
@@ -388,7 +444,7 @@ static void report_link_service(struct dp_records *records, unsigned link, unsig
                                 uint32_t total_subscribers, uint64_t now_ns)
 {
     struct link_service *usage = &records->usage[link][service];
-    uint64_t begin_ns = records->interval_start_ns;
+    uint64_t begin_ns = interval_begin(records, now_ns), interval_ns = records->config.link_usage_interval_ns;
     uint64_t sessions = now->sessions - usage->reported.sessions;
     uint64_t duration_s = now->duration_ns / NS_PER_S - usage->reported.duration_ns / NS_PER_S;
     uint32_t subscribers = usage->subscribers ? (uint32_t)roaring_bitmap_get_cardinality(usage->subscribers) : 0;
@@ -401,11 +457,12 @@ static void report_link_service(struct dp_records *records, unsigned link, unsig
                           total_subscribers};
     static_assert(RTE_DIM(numbers) == RDR_LUR_FIELDS - RDR_LUR_UPSTREAM_VOLUME, "the numbers close the record");
     static const uint32_t zeros[RTE_DIM(numbers)];
-    bool used = memcmp(now, &usage->reported, sizeof *now) != 0 || now->concurrent_sessions;
+    /* Kilobytes may be left from an interval that had more than a record holds. */
+    bool used = memcmp(now, &usage->reported, sizeof *now) != 0 || now->concurrent_sessions || numbers[0] || numbers[1];
     if (used && usage->was_zero && !records->first_interval)
-        send_link_usage(records, link, service, begin_ns - records->config.link_usage_interval_ns, begin_ns, zeros);
+        send_link_usage(records, link, service, begin_ns - RTE_MIN(begin_ns, interval_ns), begin_ns, zeros);
     if (used || !usage->was_zero)
-        send_link_usage(records, link, service, begin_ns, now_ns, numbers);
+        send_link_usage(records, link, service, begin_ns, now_ns, used ? numbers : zeros);
     usage->was_zero = !used;
     usage->reported = *now;
     if (usage->subscribers)
@@ -435,6 +492,6 @@ void dp_records_link_usage(struct dp_records *records, uint64_t now_ns)
 void dp_records_tick(struct dp_records *records, uint64_t now_ns)
 {
     uint64_t interval_ns = records->config.link_usage_interval_ns;
-    if (interval_ns && now_ns - records->interval_start_ns >= interval_ns)
+    if (interval_ns && now_ns >= records->interval_start_ns + interval_ns)
         dp_records_link_usage(records, now_ns);
 }

@@ -3,13 +3,15 @@
  * they say, encodes and queues them at the formatter.
  *
  *   flow start  FLOW_START (when flow_events)
- *   interim     TRANSACTION and TRANSACTION_USAGE family with the volumes since the last record
- *   flow end    the same for the rest, FLOW_END
+ *   interim     TRANSACTION_USAGE family with the volumes since the last record, whatever the minimum
+ *   flow end    the same for the rest; TRANSACTION, sampled, with the volumes of the whole flow; FLOW_END
  *   interval    LINK_USAGE per link and service; kilobytes (1,024 bytes) carry their remainder into the next interval; a run
  *               of non-zero records is framed by a zero record on each side
  *
- * A volume above 2^32 - 1 is split over several records. A record that has no layout with IPv6 addresses is not sent for an
- * IPv6 flow and counted (no_ipv6_layout). Only one thread may call.
+ * A volume above 2^32 - 1 is split over several records; of a flow's TRANSACTION records only the first stands for it and
+ * for those skipped before (SKIPPED_SESSIONS), so that their sum is the number of flows. A record that has no layout with IPv6
+ * addresses is not sent for an IPv6 flow and counted (no_ipv6_layout); such flows take no part in sampling. Only one thread
+ * may call; dp_records_stats() any.
  */
 #pragma once
 
@@ -44,10 +46,15 @@ struct dp_record_stats {
 
 struct dp_records;
 
-/* The formatter stays the caller's. NULL when memory is short. */
+/*
+ * The formatter stays the caller's. `now_ns` begins the first interval; 0: the first flow that is told of begins it. NULL when
+ * memory is short.
+ */
 struct dp_records *dp_records_create(struct dp_engine *engine, const struct dp_records_config *config,
                                      struct rdr_formatter *formatter, uint64_t now_ns);
 void dp_records_destroy(struct dp_records *records);
+/* As if new, but for the counters: after dp_replay_reset(). Counts up the epoch, since numbers of flows begin anew. */
+void dp_records_reset(struct dp_records *records, uint64_t now_ns);
 
 /* A dp_event_handler: `context` is the struct dp_records. */
 void dp_records_event(void *records, const struct dp_event *event, const struct dp_attributes *attributes);

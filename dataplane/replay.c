@@ -361,6 +361,8 @@ void dp_replay_reset(struct dp_replay *replay)
         struct dp_worker *worker = replay->engine->workers[i];
         memset(&worker->stats, 0, sizeof worker->stats);
         memset(worker->usage, 0, sizeof worker->usage);
+        dp_fragments_stats_reset(worker->fragments);
+        worker->sweep_shard = 0;
         worker->now_ns = 0;
         atomic_store_explicit(&replay->runners[i].finished, 0, memory_order_relaxed);
     }

@@ -19,6 +19,7 @@
 #define RECORD_WAIT_MS     10
 #define STOP_WAIT_US       1000u
 #define IDLE_SLEEP_US      50u
+#define EVENT_WAIT_US      100u
 #define MBUF_CACHE         256u
 #define ENGINE_MBUFS_EXTRA 4096u
 
@@ -206,6 +207,13 @@ static void idle(const struct dp_run *run)
         rte_pause();
 }
 
+/* While a worker ends its flows: there are many more of them than its ring holds events. */
+static void event_wait(void *context)
+{
+    (void)context;
+    usleep(EVENT_WAIT_US);
+}
+
 static int worker_main(void *context)
 {
     struct dp_run *run = context;
@@ -323,6 +331,7 @@ struct dp_run *dp_run_create(const struct dp_config *config, char *error, size_t
         dp_ports_owners(&run->ports, run->engine->owner);
         run->engine->transmit = transmit;
         run->engine->transmit_context = run;
+        run->engine->event_wait = event_wait;
         run->engine->started_ns = run->clock.wall_start_ns;
         uint32_t mbufs = config->memory.mbufs ? config->memory.mbufs : dp_ports_mbufs(&run->ports, ENGINE_MBUFS_EXTRA);
         run->pool = rte_pktmbuf_pool_create("packets", mbufs, MBUF_CACHE, DP_META_BYTES, RTE_MBUF_DEFAULT_BUF_SIZE,
@@ -347,15 +356,14 @@ int dp_run_start(struct dp_run *run, char *error, size_t error_size)
     if (result)
         return result;
     run->ports_started = true;
-    for (unsigned i = 1; i <= run->engine->config.worker_count; i++)
-        rte_eal_remote_launch(worker_main, run, i);
-    result = -rte_ctrl_thread_create(&run->record_thread, "sce-records", NULL, record_main, run);
+    /* Before the workers: at their end they wait for it. */
+    result = rte_ctrl_thread_create(&run->record_thread, "sce-records", NULL, record_main, run);
     if (result) {
         snprintf(error, error_size, "record thread: %s", strerror(-result));
-        atomic_store_explicit(&run->phase, PHASE_CLOSE, memory_order_release);
-        rte_eal_mp_wait_lcore();
         return result;
     }
+    for (unsigned i = 1; i <= run->engine->config.worker_count; i++)
+        rte_eal_remote_launch(worker_main, run, i);
     run->threads_started = true;
     return 0;
 }

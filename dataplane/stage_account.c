@@ -1,19 +1,30 @@
 #include "dataplane/worker.h"
 
-/* A record carries at most 2^32 - 1 bytes a direction: each time a total crosses a multiple of this, the rest is looked at. */
-#define CHECK_SHIFT 31
+/* Each time that a direction's bytes cross a multiple of this, what no record has carried yet is looked at. */
+#define CHECK_SHIFT 28
+#define CHECK_BYTES (UINT64_C(1) << CHECK_SHIFT)
+
+/* True when a record could not carry any more what will have come by the next time that it is looked at. */
+static bool volume_is_due(const struct ft_hot *hot, const struct ft_cold *cold, uint8_t from_server, uint64_t total)
+{
+    uint64_t next_check = (total & ~(CHECK_BYTES - 1)) + CHECK_BYTES;
+    bool has_news = hot->bytes[0] != cold->reported_bytes[0] || hot->bytes[1] != cold->reported_bytes[1];
+    return hot->flags & FT_FLOW_DECIDED && has_news &&
+           next_check - cold->reported_bytes[from_server] > (uint64_t)DP_RECORD_VOLUME_MAX + 1;
+}
 
 static void report_interim(struct dp_worker *worker, ft_slot slot, uint64_t now_ns)
 {
     struct ft *flows = worker->engine->flows;
     struct ft_hot *hot = ft_hot(flows, slot);
     struct ft_cold *cold = ft_cold(flows, slot);
-    if (!(hot->flags & FT_FLOW_DECIDED) || !dp_event_send(worker, slot, DP_EVENT_FLOW_INTERIM, DP_CLOSE_END, now_ns))
+    if (!dp_event_send(worker, slot, DP_EVENT_FLOW_INTERIM, DP_CLOSE_END, now_ns))
         return;
+    uint32_t records = dp_records_of(hot->bytes[0] - cold->reported_bytes[0], hot->bytes[1] - cold->reported_bytes[1]);
     ft_write_begin(hot);
     FT_SET(cold->reported_bytes[0], hot->bytes[0]);
     FT_SET(cold->reported_bytes[1], hot->bytes[1]);
-    FT_SET(cold->interval, (uint16_t)(cold->interval + 1));
+    FT_SET(cold->interval, (uint16_t)(cold->interval + records));
     ft_write_end(hot);
 }
 
@@ -22,8 +33,8 @@ void dp_account_bytes(struct dp_worker *worker, ft_slot slot, uint8_t from_serve
     struct ft_hot *hot = ft_hot(worker->engine->flows, slot);
     uint64_t total = hot->bytes[from_server] + bytes;
     bool crossed = total >> CHECK_SHIFT != hot->bytes[from_server] >> CHECK_SHIFT;
-    /* Before the addition: what is reported then is surely below the limit, packets being below 2^31 bytes. */
-    if (unlikely(crossed))
+    /* Before the addition: what is reported then is within the limit. */
+    if (unlikely(crossed) && volume_is_due(hot, ft_cold(worker->engine->flows, slot), from_server, total))
         report_interim(worker, slot, now_ns);
     ft_write_begin(hot);
     FT_SET(hot->bytes[from_server], total);

@@ -352,6 +352,13 @@ static int drain_records(struct replay_command *c)
     return CLI_RUNTIME;
 }
 
+static void reset_run(struct replay_command *c)
+{
+    dp_replay_reset(c->replay);
+    if (c->records)
+        dp_records_reset(c->records, 0);
+}
+
 static int run_files(struct replay_command *c, char **files, int count)
 {
     int result = CLI_OK;
@@ -368,7 +375,7 @@ static int run_files(struct replay_command *c, char **files, int count)
         if (c->separate || i + 1 == count) {
             finish_run(c);
             if (i + 1 < count)
-                dp_replay_reset(c->replay);
+                reset_run(c);
         }
     }
     int drained = drain_records(c);
