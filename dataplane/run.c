@@ -313,8 +313,26 @@ static bool create_records(struct dp_run *run, char *error, size_t error_size)
     return run->records;
 }
 
-struct dp_run *dp_run_create(const struct dp_config *config, char *error, size_t error_size)
+/* What comes with the ports: packet buffers, tx paths, the ports' own set-up. */
+static bool create_ports(struct dp_run *run, char *error, size_t error_size)
 {
+    const struct dp_config *config = &run->config;
+    if (dp_ports_find(config, config->workers.count, &run->ports, error, error_size))
+        return false;
+    dp_ports_owners(&run->ports, run->engine->owner);
+    uint32_t mbufs = config->memory.mbufs ? config->memory.mbufs : dp_ports_mbufs(&run->ports, ENGINE_MBUFS_EXTRA);
+    run->pool = rte_pktmbuf_pool_create("packets", mbufs, MBUF_CACHE, DP_META_BYTES, RTE_MBUF_DEFAULT_BUF_SIZE,
+                                        (int)rte_socket_id());
+    if (!run->pool || !create_tx_paths(run)) {
+        snprintf(error, error_size, "no DPDK memory for %u mbufs; raise memory.megabytes or lower memory.mbufs", mbufs);
+        return false;
+    }
+    return !dp_ports_setup(&run->ports, run->pool, error, error_size);
+}
+
+struct dp_run *dp_run_create(const struct dp_config *config, int *ret_error, char *error, size_t error_size)
+{
+    *ret_error = -EIO;
     struct dp_run *run = calloc(1, sizeof *run);
     if (!run) {
         snprintf(error, error_size, "memory is short");
@@ -325,25 +343,17 @@ struct dp_run *dp_run_create(const struct dp_config *config, char *error, size_t
     clock_start(&run->clock);
     struct dp_engine_config engine;
     configure_engine(config, &engine);
-    bool ok = !dp_ports_find(config, config->workers.count, &run->ports, error, error_size) &&
-              (run->engine = dp_engine_create(&engine, error, error_size)) && create_records(run, error, error_size);
-    if (ok) {
-        dp_ports_owners(&run->ports, run->engine->owner);
-        run->engine->transmit = transmit;
-        run->engine->transmit_context = run;
-        run->engine->event_wait = event_wait;
-        run->engine->started_ns = run->clock.wall_start_ns;
-        uint32_t mbufs = config->memory.mbufs ? config->memory.mbufs : dp_ports_mbufs(&run->ports, ENGINE_MBUFS_EXTRA);
-        run->pool = rte_pktmbuf_pool_create("packets", mbufs, MBUF_CACHE, DP_META_BYTES, RTE_MBUF_DEFAULT_BUF_SIZE,
-                                            (int)rte_socket_id());
-        if (!run->pool || !create_tx_paths(run)) {
-            snprintf(error, error_size, "no DPDK memory for %u mbufs; raise memory.megabytes or lower memory.mbufs",
-                     mbufs);
-            ok = false;
-        }
+    run->engine = dp_engine_create(&engine, error, error_size);
+    if (!run->engine) {
+        *ret_error = -EINVAL;
+        dp_run_destroy(run);
+        return NULL;
     }
-    ok = ok && !dp_ports_setup(&run->ports, run->pool, error, error_size);
-    if (!ok) {
+    run->engine->transmit = transmit;
+    run->engine->transmit_context = run;
+    run->engine->event_wait = event_wait;
+    run->engine->started_ns = run->clock.wall_start_ns;
+    if (!create_records(run, error, error_size) || !create_ports(run, error, error_size)) {
         dp_run_destroy(run);
         return NULL;
     }

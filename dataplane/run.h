@@ -15,8 +15,11 @@
 
 struct dp_run;
 
-/* EAL is up. NULL with the reason in `error`, nothing started. */
-struct dp_run *dp_run_create(const struct dp_config *config, char *error, size_t error_size);
+/*
+ * EAL is up. The pack is read before a port is touched. NULL with the reason in `error`, nothing started; *ret_error is -EINVAL
+ * when what the configuration names was refused (pack, flow table), -EIO when a port or memory failed.
+ */
+struct dp_run *dp_run_create(const struct dp_config *config, int *ret_error, char *error, size_t error_size);
 /* 0, or -errno with the reason: ports started, then threads. */
 int dp_run_start(struct dp_run *run, char *error, size_t error_size);
 /* Stops in phases, waits up to `drain_ms` for collectors; true when every record was sent. */

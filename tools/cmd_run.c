@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -21,7 +22,7 @@ static const char help_text[] =
     "that were received are sent on, flows are ended, records are drained.\n"
     "\n"
     "  -c, --config FILE    the configuration; docs/configuration.md has every key\n"
-    "  -T, --check-config   read it, say what is wrong with file:line:column, start nothing\n"
+    "  -T, --check-config   read it and its pack, say what is wrong with file:line:column, start nothing\n"
     "      --dump-config    print every key with its value, start nothing\n"
     "  -q, --quiet          warnings and errors only\n"
     "\n"
@@ -99,9 +100,10 @@ static int run(const struct dp_config *config)
     dp_eal_options_config(&eal, config, cpus);
     if (dp_eal_start(&eal, error, sizeof error))
         return fail(CLI_RUNTIME, error);
-    struct dp_run *engine = dp_run_create(config, error, sizeof error);
+    int create_error;
+    struct dp_run *engine = dp_run_create(config, &create_error, error, sizeof error);
     if (!engine)
-        return fail(CLI_RUNTIME, error);
+        return fail(create_error == -EINVAL ? CLI_CONFIG : CLI_RUNTIME, error);
     struct dp_control *control = dp_control_open(config->control.socket, dp_show_commands, engine, error, sizeof error);
     int result = CLI_OK;
     if (!control || dp_run_start(engine, error, sizeof error)) {
@@ -123,10 +125,24 @@ static int run(const struct dp_config *config)
     return result;
 }
 
+/* The file itself has been read; what it names is read here. */
+static int check(const struct dp_config *config, const char *path)
+{
+    char error[DP_ERROR_BYTES];
+    struct cl_options classification;
+    dp_config_classification(config, &classification);
+    struct cl_engine *classifier = cl_engine_load(&classification, error, sizeof error);
+    if (!classifier)
+        return fail(CLI_CONFIG, error);
+    cl_engine_free(classifier);
+    printf("%s: ok\n", path);
+    return CLI_OK;
+}
+
 int cmd_run(int argc, char **argv)
 {
     const char *path = NULL;
-    bool check = false, dump = false;
+    bool check_only = false, dump = false;
     int option;
     optind = 1;
     while ((option = getopt_long(argc, argv, "c:Tqh", long_options, NULL)) != -1) {
@@ -135,7 +151,7 @@ int cmd_run(int argc, char **argv)
             path = optarg;
             break;
         case 'T':
-            check = true;
+            check_only = true;
             break;
         case 'd':
             dump = true;
@@ -159,7 +175,7 @@ int cmd_run(int argc, char **argv)
         return fail(CLI_CONFIG, error);
     if (dump)
         dp_config_dump(&config, stdout);
-    if (check)
-        printf("%s: ok\n", path);
-    return check || dump ? CLI_OK : run(&config);
+    if (check_only)
+        return check(&config, path);
+    return dump ? CLI_OK : run(&config);
 }

@@ -60,7 +60,8 @@ static void start(void)
     options.megabytes = 128;
     cr_assert_eq(dp_eal_start(&options, error, sizeof error), 0, "%s", error);
     cr_assert_eq(dp_config_parse("f", text, strlen(text), &config, error, sizeof error), 0, "%s", error);
-    run = dp_run_create(&config, error, sizeof error);
+    int create_error;
+    run = dp_run_create(&config, &create_error, error, sizeof error);
     cr_assert_not_null(run, "%s", error);
     cr_assert_eq(dp_run_start(run, error, sizeof error), 0, "%s", error);
     struct rte_mempool *pool =
