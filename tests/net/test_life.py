@@ -182,6 +182,49 @@ class Collectors(unittest.TestCase):
             self.assertEqual(client_ports(second), list(range(32000, 32000 + FLOWS)))
 
 
+class Trouble(unittest.TestCase):
+    def test_transfer_outlives_an_interface_that_goes_down_for_a_while(self):
+        with lab.Lab() as the_lab:
+            engine = lab.Engine(the_lab, the_lab.config(2, rdr={"destinations": []})).wait_running()
+            links = lambda: {row["side"]: row["up"] for row in engine.show("links") if row["event"] == "link"}
+            stream = Stream(the_lab)
+            stream.wait_progress()
+            lab.command("ip", "-n", the_lab.bump, "link", "set", "p1", "down")
+            self.assertEqual(links(), {"subscriber": True, "network": False})
+            lab.command("ip", "-n", the_lab.bump, "link", "set", "p1", "up")
+            lab.wait_for("the link is up", lambda: all(links().values()))
+            stream.wait_progress()
+            stream.close()
+            self.assertEqual(engine.wait_at_rest()["flows_opened"], 1)
+            self.assertEqual(engine.stop(), 0, engine.log())
+
+    def test_killed_engine_is_followed_by_another(self):
+        """What a killed one leaves (its socket file, its ports) is in nobody's way."""
+        with lab.Lab() as the_lab:
+            config = the_lab.config(2, rdr={"destinations": []})
+            first = lab.Engine(the_lab, config, "first").wait_running()
+            send_datagrams(the_lab, 31000)
+            first.signal(signal.SIGKILL)
+            first.wait()
+            self.assertTrue(os.path.exists(first.socket_path))
+            second = lab.Engine(the_lab, config, "second", socket_path=first.socket_path).wait_running()
+            send_datagrams(the_lab, 32000)
+            self.assertEqual(second.wait_at_rest()["flows_opened"], FLOWS)
+            self.assertEqual(second.stop(), 0, second.log())
+
+    def test_full_flow_table_lets_everything_pass(self):
+        with lab.Lab() as the_lab:
+            config = the_lab.config(2, rdr={"destinations": []}, flow_table={"capacity_flows": 4096, "unanswered_share_pct": 10})
+            engine = lab.Engine(the_lab, config).wait_running()
+            flows = send_datagrams(the_lab, 20000, 1500)
+            stats, drops = engine.wait_at_rest(), engine.drops()
+            self.assertEqual(stats["forwarded_packets"] + drops["flow_table_unanswered"], flows)
+            self.assertEqual(set(drops), {"flow_table_unanswered", "not_ip"})
+            self.assertGreater(drops["flow_table_unanswered"], 0)
+            self.assertEqual(len(engine.flows()), stats["forwarded_packets"])
+            self.assertEqual(engine.stop(), 0, engine.log())
+
+
 class Refusals(unittest.TestCase):
     """Nothing is started, nothing on the machine is changed."""
 
@@ -219,6 +262,21 @@ class Refusals(unittest.TestCase):
         ):
             with self.subTest(text=text):
                 self.assertFalse(os.path.exists(self.refused(text, 2, *patterns).socket_path))
+
+    def test_wrong_pack(self):
+        for folder in ("pack", "no-such-pack"):
+            config = {**self.lab.config(), "classification": {"pack": self.lab.path(folder)}}
+            if folder == "pack":
+                os.mkdir(self.lab.path(folder))
+                for name, text in (("pack.yaml", "pack:\n  name: lab\n  version: '1'\n"), ("odd.yaml", "family: other\nprotocols:\n  - idd: 100\n")):
+                    with open(os.path.join(self.lab.path(folder), name), "w", encoding="utf-8") as f:
+                        f.write(text)
+            with self.subTest(folder=folder):
+                engine = self.refused(config, 2, r"pack/odd\.yaml:3:5: .*idd" if folder == "pack" else "no-such-pack")
+                self.assertFalse(os.path.exists(engine.socket_path))
+                check = lab.Program(self.lab, self.lab.bump, "check", lab.sce_path, "run", "-T", "-c", self.lab.path("refused.yaml"))
+                self.assertEqual(check.wait(), 2, check.log())
+                self.assertIn(folder, check.log())
 
     def test_no_such_file(self):
         program = lab.Program(self.lab, self.lab.bump, "nofile", lab.sce_path, "run", "-c", "/nonexistent.yaml")
