@@ -44,7 +44,7 @@ sleep 2
 aria peer 6889 $W/got --seed-time=1
 sleep 2
 bg utppeer python3 utp.py 10.1.0.3:51413 $W/utpgot
-for try in {1..200}; do
+for _ in {1..200}; do
     cmp -s seed/holiday.avi got/holiday.avi && cmp -s seed/concert.avi utpgot/concert.avi && break
     sleep 0.1
 done

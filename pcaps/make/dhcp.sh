@@ -29,7 +29,7 @@ ip -n client route flush dev eth0
 capture pcap
 bg client busybox udhcpc -f -i eth0 -s $W/udhcpc.script -x hostname:sensor -R
 udhcpc=$!
-for try in {1..100}; do [ -n "$(ip -n client -4 addr show dev eth0 scope global)" ] && break || sleep 0.1; done
+for _ in {1..100}; do [ -n "$(ip -n client -4 addr show dev eth0 scope global)" ] && break || sleep 0.1; done
 sleep 2
 kill -USR1 "$(pgrep -f 'udhcpc -f')"
 sleep 2

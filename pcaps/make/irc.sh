@@ -32,10 +32,10 @@ wait_port server tcp 6667 16667 6697
 capture pcap
 join() { # join HOST NICK SERVER PORT
     bg "$1" ii -i $W/ii.$2 -s "$3" -p "$4" -n "$2" -f "$2"
-    for try in {1..50}; do [ -p $W/ii.$2/$3/in ] && break || sleep 0.1; done
+    for _ in {1..50}; do [ -p $W/ii.$2/$3/in ] && break || sleep 0.1; done
     sleep 0.5
     echo '/j #hall' >$W/ii.$2/$3/in
-    for try in {1..50}; do [ -p "$W/ii.$2/$3/#hall/in" ] && break || sleep 0.1; done
+    for _ in {1..50}; do [ -p "$W/ii.$2/$3/#hall/in" ] && break || sleep 0.1; done
 }
 join alice alice 198.51.100.67 6667
 join bob bob 198.51.100.67 16667

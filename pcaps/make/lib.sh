@@ -139,10 +139,10 @@ bg() {
 }
 
 wait_port() {
-    local h=$1 proto=$2 p try
+    local h=$1 proto=$2 p
     shift 2
     for p in "$@"; do
-        for try in {1..200}; do
+        for _ in {1..200}; do
             [ -z "$(ip netns exec "$h" ss -Hln --"$proto" "sport = :$p")" ] || continue 2
             sleep 0.1
         done
@@ -171,8 +171,7 @@ make_cert() {
 make_file() { mkdir -p "$(dirname "$1")" && head -c "$2" /dev/urandom >"$1"; }
 
 capture() {
-    local format=${1:-pcap} h=${2:-} iface=${3:-wire} link=${4:-EN10MB} cmd=() try
-    FORMAT=$format
+    local format=${1:-pcap} h=${2:-} iface=${3:-wire} link=${4:-EN10MB} cmd=()
     CAPTURE=$W/$RECIPE.pcap
     case $format in
         pcap) cmd=(tcpdump -s 262144 -B 16384 -U -Z root) ;;
@@ -183,7 +182,7 @@ capture() {
     [ -z "$h" ] || cmd=(ip netns exec "$h" "${cmd[@]}")
     "${cmd[@]}" -i "$iface" -y "$link" -w "$CAPTURE" 2>$W/log/capture &
     CAPTURE_PID=$!
-    for try in {1..100}; do
+    for _ in {1..100}; do
         [ -s "$CAPTURE" ] && return
         sleep 0.05
     done
@@ -216,7 +215,8 @@ stop_capture() {
     wait "$CAPTURE_PID" || true
     CAPTURE_PID=
     chmod 644 "$CAPTURE"
-    grep -Eq '^0 packets dropped by kernel|dropped on interface .* [0-9]+/0 ' $W/log/capture || fail 4 "packets were lost: $(cat $W/log/capture)"
+    grep -Eq '^0 packets dropped by kernel|dropped on interface .* [0-9]+/0 ' $W/log/capture ||
+        fail 4 "packets were lost: $(cat $W/log/capture)"
 }
 
 finish() {

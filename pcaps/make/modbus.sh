@@ -24,7 +24,7 @@ poll 'Written 3' -t 4 -r 5 198.51.100.50 1 2 3
 poll '\[5\]:' -t 0 -r 1 -c 8 198.51.100.50
 poll '17' -t 3 -r 1 -c 4 -p 10502 198.51.100.50
 poll 'Illegal data address' -t 4 -r 500 -c 4 -p 10502 198.51.100.50
-for i in 1 2 3; do poll '17' -t 4 -r 20 -c 3 198.51.100.50; done
+for _ in 1 2 3; do poll '17' -t 4 -r 20 -c 3 198.51.100.50; done
 
 truth 6 10.1.0.2 '*' 198.51.100.50 502 Modbus -
 truth 6 10.1.0.2 '*' 198.51.100.50 10502 Modbus -

@@ -7,12 +7,18 @@ PACKAGES="mariadb-server mariadb-client"
 host client 10.1.0.2/24 2001:db8:1::2/64
 host server 198.51.100.55/24 2001:db8:2::55/64
 make_cert db.example.com
-printf '%s;\n' "create user alice@'%' identified by 'secret'" 'create database d' "grant all on d.* to alice@'%'" >init.sql
-for port in 3306 13306; do
-    mariadb-install-db --no-defaults --user=root --datadir=$W/db$port --auth-root-authentication-method=normal --skip-test-db >log/install 2>&1
-    bg server mariadbd --no-defaults --user=root --datadir=$W/db$port --port=$port --socket=$W/$port.sock --bind-address='*' \
-        --pid-file=$W/$port.pid --init-file=$W/init.sql --skip-name-resolve --innodb-buffer-pool-size=8M --innodb-log-file-size=4M \
-        --ssl-cert=$W/tls/db.example.com.crt --ssl-key=$W/tls/db.example.com.key
+printf '%s;\n' "create user alice@'%' identified by 'secret'" 'create database d' \
+    "grant all on d.* to alice@'%'" >init.sql
+ports="3306 13306"
+for port in $ports; do
+    mkdir tmp$port
+    mariadb-install-db --no-defaults --user=root --datadir=$W/db$port --tmpdir=$W/tmp$port \
+        --auth-root-authentication-method=normal --skip-test-db >log/install 2>&1
+done
+for port in $ports; do
+    bg server mariadbd --no-defaults --user=root --datadir=$W/db$port --tmpdir=$W/tmp$port --port=$port --socket=$W/$port.sock \
+        --bind-address='*' --pid-file=$W/$port.pid --init-file=$W/init.sql --skip-name-resolve --innodb-buffer-pool-size=8M \
+        --innodb-log-file-size=4M --ssl-cert=$W/tls/db.example.com.crt --ssl-key=$W/tls/db.example.com.key
 done
 wait_port server tcp 3306 13306
 

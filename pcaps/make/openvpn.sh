@@ -34,7 +34,7 @@ wait_port server tcp 11940 80
 capture pcap
 vpn_client tun0 --proto udp --remote 198.51.100.94 1194
 vpn_client tun1 --proto tcp-client --remote 198.51.100.94 11940 --tls-crypt tls.key
-for try in {1..200}; do [ "$(grep -sc 'Initialization Sequence Completed' log/client.openvpn)" = 2 ] && break || sleep 0.1; done
+for _ in {1..200}; do [ "$(grep -sc 'Initialization Sequence Completed' log/client.openvpn)" = 2 ] && break || sleep 0.1; done
 on client curl -fsS -o a http://10.8.0.1/
 on client curl -fsS -o b http://10.9.0.1/
 cmp a www/index.html

@@ -17,8 +17,8 @@ run_as $PG/initdb -D db/a -U alice --pwfile=pwfile -A scram-sha-256 -E UTF8 --no
 printf 'host all all all scram-sha-256\n' >>db/a/pg_hba.conf
 cp -a db/a db/b
 start() { # start DIR PORT ARG...
-    bg server setpriv --reuid postgres --regid postgres --clear-groups $PG/postgres -D $W/db/$1 -p "$2" -c listen_addresses='*' -c fsync=off \
-        -c unix_socket_directories= -c shared_buffers=4MB "${@:3}"
+    bg server setpriv --reuid postgres --regid postgres --clear-groups $PG/postgres -D $W/db/$1 -p "$2" \
+        -c listen_addresses='*' -c fsync=off -c unix_socket_directories= -c shared_buffers=4MB "${@:3}"
 }
 start a 5432 -c ssl=on -c ssl_cert_file=$W/db.crt -c ssl_key_file=$W/db.key
 start b 15432
@@ -27,7 +27,8 @@ wait_port server tcp 5432 15432
 capture pcap
 sql() { answer "$1" client env PGPASSWORD=secret psql -X "$2" "${@:3}"; }
 plain="user=alice dbname=postgres sslmode=disable gssencmode=disable"
-sql 'INSERT 0 100' "host=198.51.100.54 $plain" -c 'create table t(a int, b text)' -c "insert into t select i, repeat('x', i) from generate_series(1,100) i"
+sql 'INSERT 0 100' "host=198.51.100.54 $plain" -c 'create table t(a int, b text)' \
+    -c "insert into t select i, repeat('x', i) from generate_series(1,100) i"
 sql '^ +100' "host=198.51.100.54 $plain" -c 'select count(*) from t'
 sql 'does not exist' "host=198.51.100.54 port=15432 $plain" -c 'select * from absent'
 sql xxx "host=198.51.100.54 $plain" -c 'copy t to stdout'

@@ -22,7 +22,7 @@ C
 router left 198.51.100.1 198.51.100.2 64500 64501 192.0.2.0/25 'passive on;'
 capture pcap
 router right 198.51.100.2 198.51.100.1 64501 64500 192.0.2.128/25 ''
-for try in {1..150}; do
+for _ in {1..150}; do
     birdc -s $W/left.ctl show protocols | grep -q 'bgp1.*Established' && birdc -s $W/left.ctl show ospf neighbors | grep -q Full && break
     sleep 0.1
 done

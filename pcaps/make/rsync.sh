@@ -8,8 +8,8 @@ host server 198.51.100.87/24 2001:db8:2::87/64
 mkdir -p files in
 make_file files/photo.jpg 15000
 seq 500 >files/list.txt
-printf '%s\n' 'use chroot = no' 'uid = root' 'gid = root' '[files]' "path = $W/files" 'comment = files to fetch' '[in]' "path = $W/in" \
-    'read only = no' >rsyncd.conf
+printf '%s\n' 'use chroot = no' 'uid = root' 'gid = root' '[files]' "path = $W/files" 'comment = files to fetch' \
+    '[in]' "path = $W/in" 'read only = no' >rsyncd.conf
 bg server rsync --daemon --no-detach --config=$W/rsyncd.conf --address=0.0.0.0
 bg server rsync --daemon --no-detach --config=$W/rsyncd.conf --port=10873 --ipv6
 wait_port server tcp 873 10873

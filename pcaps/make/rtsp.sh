@@ -18,7 +18,8 @@ pool.add_range(GstRtspServer.RTSP_ADDRESS_POOL_ANY_IPV4, GstRtspServer.RTSP_ADDR
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_address_pool(pool)
 factory.set_launch("( audiotestsrc is-live=true ! audio/x-raw,rate=8000 ! mulawenc ! rtppcmupay name=pay0 pt=0 "
-                   "videotestsrc is-live=true ! video/x-raw,format=I420,width=96,height=64,framerate=10/1 ! jpegenc ! rtpjpegpay name=pay1 pt=26 )")
+                   "videotestsrc is-live=true ! video/x-raw,format=I420,width=96,height=64,framerate=10/1 ! "
+                   "jpegenc ! rtpjpegpay name=pay1 pt=26 )")
 server.get_mount_points().add_factory("/hall", factory)
 server.attach(None)
 GLib.MainLoop().run()

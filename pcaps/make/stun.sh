@@ -20,7 +20,9 @@ wait_port peer udp 3480
 capture pcap
 answer 'reflexive addr: 10.1.0.2' client turnutils_stunclient -p 3478 198.51.100.78
 answer 'reflexive addr: 10.1.0.2' client turnutils_stunclient -p 13478 198.51.100.78
-relay() { answer 'Total lost packets 0 ' client turnutils_uclient -c -n 5 -m 1 -l 120 -e 203.0.113.78 -r 3480 -u alice -w secret "$@"; }
+relay() { # relay ARG...: five packets to the peer and back
+    answer 'Total lost packets 0 ' client turnutils_uclient -c -n 5 -m 1 -l 120 -e 203.0.113.78 -r 3480 -u alice -w secret "$@"
+}
 relay -p 13478 198.51.100.78
 relay -t -p 3478 198.51.100.78
 

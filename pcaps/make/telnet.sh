@@ -12,7 +12,7 @@ wait_port server tcp 23 10023
 
 capture pcap
 talk() { # talk ADDR PORT: types a few commands
-    (sleep 1; for c in 'uname -s' 'seq 40' 'cat /etc/debian_version'; do printf '%s\r' "$c"; sleep 0.4; done; printf 'exit\r'; sleep 0.5) |
+    (sleep 1; for c in 'uname -s' 'seq 40' 'cat /etc/debian_version' exit; do printf '%s\r' "$c"; sleep 0.4; done) |
         timeout 20 ip netns exec client telnet -E "$1" "$2" >talk.out 2>&1 || true
     grep -q Linux talk.out
 }

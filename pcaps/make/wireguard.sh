@@ -16,7 +16,7 @@ for k in server road client; do wg genkey | tee $k.key | wg pubkey >$k.pub; done
 export WG_PROCESS_FOREGROUND=1 LOG_LEVEL=error
 tunnel() { # tunnel HOST DEV ADDR PORT KEY PEER ALLOWED [ENDPOINT]
     bg "$1" wireguard-go -f "$2"
-    for try in {1..50}; do ip -n "$1" link show "$2" >log/link 2>&1 && break || sleep 0.1; done
+    for _ in {1..50}; do ip -n "$1" link show "$2" >log/link 2>&1 && break || sleep 0.1; done
     on "$1" wg set "$2" ${4:+listen-port $4} private-key "$5.key" peer "$(cat "$6.pub")" allowed-ips "$7" ${8:+endpoint $8}
     ip -n "$1" addr add "$3" dev "$2"
     ip -n "$1" link set "$2" mtu 1380 up

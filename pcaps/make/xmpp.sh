@@ -61,7 +61,7 @@ wait_port server tcp 5222 15222 5223
 
 capture pcap
 bg bob python3 chat.py bob - 15222 clear 9
-for try in {1..100}; do grep -qs connected log/bob.python3 && break || sleep 0.1; done
+for _ in {1..100}; do grep -qs connected log/bob.python3 && break || sleep 0.1; done
 answer 'got yes, hello 2' alice python3 chat.py alice bob 5222 clear 3
 answer 'got yes, hello 2' alice python3 chat.py alice bob 15222 starttls 3
 answer 'got yes, hello 2' alice python3 chat.py alice bob 5223 tls 3
