@@ -14,7 +14,7 @@ static char folder[64];
 
 static void make_folder(void)
 {
-    strcpy(folder, "/tmp/test_pack.XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/test_pack.XXXXXX");
     cr_assert(mkdtemp(folder));
 }
 
@@ -105,7 +105,7 @@ static void digest_of(char *ret_hex)
     struct pack *pack = pack_read(folder, error, sizeof error);
     cr_assert(pack, "%s", error);
     for (unsigned i = 0; i < 32; i++)
-        sprintf(ret_hex + 2 * i, "%02x", pack->sha256[i]);
+        snprintf(ret_hex + 2 * i, 3, "%02x", pack->sha256[i]);
     pack_free(pack);
 }
 
@@ -136,7 +136,7 @@ Test(pack, canonical_text_of_the_shipped_pack_reads_as_the_same_pack)
     digest_of(digest);
     for (unsigned i = 0; i < 32; i++) {
         char byte[3];
-        sprintf(byte, "%02x", pack->sha256[i]);
+        snprintf(byte, sizeof byte, "%02x", pack->sha256[i]);
         cr_assert_eq(strncmp(digest + 2 * i, byte, 2), 0);
     }
     free(text);
@@ -214,7 +214,7 @@ Test(pack, a_cached_database_is_used_and_a_broken_one_is_not)
     mkdir(path_of("src"), 0700);
     write_file("src/a.yaml", HEAD "    signatures:\n      - id: 7\n        prefix: 'x'\n");
     char source[128];
-    strcpy(source, path_of("src"));
+    snprintf(source, sizeof source, "%s", path_of("src"));
     options.pack_path = source;
     setenv("XDG_CACHE_HOME", folder, 1);
     for (unsigned round = 0; round < 3; round++) {
