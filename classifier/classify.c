@@ -164,18 +164,36 @@ static struct candidate take_best(const struct cl_engine *e, struct candidates *
     return taken;
 }
 
-static int on_match(unsigned id, unsigned long long from, unsigned long long to, unsigned flags, void *context)
+static void note_hit(struct cl_worker *w, unsigned pattern)
 {
-    (void)from, (void)to, (void)flags;
-    struct cl_worker *w = context;
-    struct cl_pattern_target target = w->engine->targets[id];
+    struct cl_pattern_target target = w->engine->targets[pattern];
     if (!w->hits[target.rule]) {
         if (w->touched_count == CL_MAX_TOUCHED)
-            return 0;
+            return;
         w->touched[w->touched_count++] = target.rule;
     }
     w->hits[target.rule] |= target.slot_bit;
+}
+
+static int on_match(unsigned id, unsigned long long from, unsigned long long to, unsigned flags, void *context)
+{
+    (void)from, (void)to, (void)flags;
+    note_hit(context, id);
     return 0;
+}
+
+static void scan_plain(struct cl_worker *w, const struct cl_packet *packet, unsigned transport, unsigned side)
+{
+    const struct plain_table *t = &w->engine->plain;
+    const uint32_t *start = t->by_first[transport][side].start;
+    const uint16_t *list = t->by_first[transport][side].list;
+    struct cursor c = cursor_of(packet->bytes, packet->size_bytes);
+    unsigned first = cursor_u8(&c);
+    for (uint32_t i = start[first]; c.ok && i < start[first + 1]; i++) {
+        const struct plain_row *row = &t->rows[list[i]];
+        if (plain_holds(t, row, packet->bytes, packet->size_bytes))
+            note_hit(w, row->pattern);
+    }
 }
 
 /* Where the beginning was not seen the sides are a guess: both sides' patterns are tried. */
@@ -183,8 +201,11 @@ static void scan(struct cl_worker *w, const struct cl_packet *packet)
 {
     unsigned transport = packet->ip_proto == IP_PROTO_TCP ? PACK_TCP : PACK_UDP;
     for (unsigned side = 0; side < PACK_SIDES; side++) {
+        if (side != packet->from_server && !packet->started_before)
+            continue;
+        scan_plain(w, packet, transport, side);
         const hs_database_t *db = w->engine->databases.database[transport][side];
-        if (db && (side == packet->from_server || packet->started_before))
+        if (db)
             hs_scan(db, (const char *)packet->bytes, packet->size_bytes, 0, w->scratch, on_match, w);
     }
 }

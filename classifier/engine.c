@@ -53,11 +53,14 @@ static void find_pack(const struct cl_options *options, char *ret_path, size_t s
 
 static bool has_databases(const struct pack *pack, const struct pack_databases *d)
 {
+    bool is_needed = false;
     for (unsigned t = 0; t < PACK_TRANSPORTS; t++)
         for (unsigned side = 0; side < PACK_SIDES; side++)
             if (d->database[t][side])
                 return true;
-    return pack->pattern_count == 0;
+    for (uint32_t i = 0; i < pack->pattern_count; i++)
+        is_needed |= !pack->patterns[i].is_plain;
+    return !is_needed;
 }
 
 static void hex_of(const uint8_t *bytes, size_t size, char *ret)
@@ -147,6 +150,7 @@ static void index_pack(struct cl_engine *e)
         abort();
     for (uint32_t i = 0; i < pack->pattern_count; i++)
         e->targets[i] = (struct cl_pattern_target){pack->patterns[i].rule, (uint8_t)(1u << pack->patterns[i].slot)};
+    plain_build(&e->plain, pack);
     cl_hosts_build(&e->hosts, pack->hosts, pack->host_count);
     e->info = (struct cl_pack_info){.name = pack->name,
                                     .version = pack->version,
@@ -199,6 +203,7 @@ void cl_engine_free(struct cl_engine *e)
     hs_free_scratch(e->scratch);
     pack_databases_free(&e->databases);
     cl_hosts_free(&e->hosts);
+    plain_free(&e->plain);
     free(e->targets);
     pack_free(e->pack);
     free(e);

@@ -7,6 +7,7 @@
 #include "classifier/hosts.h"
 #include "classifier/inspect.h"
 #include "classifier/pack.h"
+#include "classifier/plain.h"
 
 struct cl_pattern_target {
     uint16_t rule;
@@ -21,6 +22,7 @@ struct cl_engine {
     struct cl_options options;
     struct cl_pack_info info;
     struct cl_hosts hosts;
+    struct plain_table plain;
     struct cl_pattern_target *targets; /* by pattern id */
     cl_protocol hint[CL_HINT_COUNT];
     cl_protocol by_ip_protocol[256];

@@ -87,6 +87,7 @@ struct pack_pattern {
     uint32_t within; /* SEARCH: bytes from the start in which it must end; 0 = anywhere */
     uint16_t rule;
     uint8_t slot;     /* enum pack_slot */
+    uint8_t is_plain; /* matched by plain.h, not by Hyperscan */
     const char *file; /* source only, for errors */
     uint32_t line, column;
 };
@@ -181,6 +182,8 @@ struct pack_databases {
 /* Seconds for a whole pack. False with the pattern's file:line:column. */
 bool pack_compile(const struct pack *pack, struct pack_databases *ret, char *error, size_t error_size);
 void pack_databases_free(struct pack_databases *databases);
+/* Whether a pattern of that slot counts for packets of that transport and side. */
+bool pack_applies(const struct pack_rule *rule, unsigned slot, unsigned transport, unsigned side);
 /* Whether Hyperscan takes the pattern; its words about it in `error`. */
 bool pack_check_pattern(const char *regex, bool is_prefix, char *error, size_t error_size);
 

@@ -45,8 +45,7 @@ bool pack_check_pattern(const char *regex, bool is_prefix, char *error, size_t e
     return ok;
 }
 
-/* The patterns that packets of a transport and side are scanned for. */
-static bool applies(const struct pack_rule *rule, unsigned slot, unsigned transport, unsigned side)
+bool pack_applies(const struct pack_rule *rule, unsigned slot, unsigned transport, unsigned side)
 {
     bool second = slot == PACK_SLOT_THEN_PREFIX || slot == PACK_SLOT_THEN_SEARCH;
     unsigned first_side = second && rule->then_other ? !side : side;
@@ -78,7 +77,7 @@ static bool compile_one(const struct pack *pack, unsigned transport, unsigned si
         abort();
     for (uint32_t i = 0; i < limit; i++) {
         const struct pack_pattern *p = &pack->patterns[i];
-        if (!applies(&pack->rules[p->rule], p->slot, transport, side))
+        if (p->is_plain || !pack_applies(&pack->rules[p->rule], p->slot, transport, side))
             continue;
         expressions[count] = expression_of(p->regex, is_prefix_slot(p->slot));
         flags[count] = SCAN_FLAGS;

@@ -17,7 +17,7 @@
 #include "classifier/pack.h"
 
 #define MAGIC          "OPENSCEP"
-#define FORMAT         1u
+#define FORMAT         2u
 #define HEAD_BYTES     48u
 #define MAX_FILE_BYTES (256u << 20)
 #define MAX_TEXT_BYTES 65535u
@@ -230,6 +230,7 @@ static void code_pattern(struct codec *c, struct pack_pattern *p)
     CODE(c, p->within, 4, UINT32_MAX);
     CODE(c, p->rule, 2, c->pack->rule_count - 1);
     CODE(c, p->slot, 1, PACK_SLOTS - 1);
+    CODE(c, p->is_plain, 1, 1);
 }
 
 static void code_host(struct codec *c, struct pack_host *h)

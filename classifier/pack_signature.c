@@ -3,6 +3,7 @@
 
 #include "classifier/inspect.h"
 #include "classifier/pack_source.h"
+#include "classifier/plain.h"
 
 const char *const pack_transport_names[] = {"tcp", "udp", "any", NULL};
 const char *const pack_compare_names[] = {"equal", "at_least", "at_most", NULL};
@@ -288,6 +289,7 @@ static bool add_pattern(struct pack_source *s, const struct yml_node *node, enum
     struct pack_pattern *p = pack_vector_add(&s->patterns, sizeof *p);
     *p = (struct pack_pattern){.regex = pack_strdup(s->pack, node->text), .within = within, .slot = (uint8_t)slot};
     p->rule = (uint16_t)(s->rules.count - 1);
+    p->is_plain = is_prefix && plain_fits(node->text);
     p->file = node->file;
     p->line = node->line;
     p->column = node->column;

@@ -7,6 +7,7 @@
 
 #include "classifier/classifier.h"
 #include "classifier/pack.h"
+#include "classifier/plain.h"
 
 #define SOURCES SOURCE_ROOT "/etc/pack"
 
@@ -157,7 +158,7 @@ Test(pack, a_compiled_file_is_read_back_whole_or_refused)
 {
     char error[512];
     write_file("a.yaml", HEAD "    ports: [tcp/1, udp/2..3]\n    aliases: [AA]\n    signatures:\n      - id: 7\n"
-                              "        name: N\n        prefix: ['x', 'y']\n        length: [4, '9..']\n"
+                              "        name: N\n        prefix: ['x+y', 'y']\n        length: [4, '9..']\n"
                               "        fields: [{at: 1, size: 2, min: 3, max: 9}]\n");
     struct pack *pack = pack_read(folder, error, sizeof error);
     cr_assert(pack, "%s", error);
@@ -198,7 +199,7 @@ Test(pack, a_folder_that_cannot_be_cached_still_loads)
     char error[512];
     struct cl_options options;
     cl_options_init(&options);
-    write_file("a.yaml", HEAD "    signatures:\n      - id: 7\n        prefix: 'x'\n");
+    write_file("a.yaml", HEAD "    signatures:\n      - id: 7\n        prefix: 'x+y'\n");
     options.pack_path = folder;
     setenv("XDG_CACHE_HOME", "/proc/nowhere", 1);
     struct cl_engine *engine = cl_engine_load(&options, error, sizeof error);
@@ -212,7 +213,7 @@ Test(pack, a_cached_database_is_used_and_a_broken_one_is_not)
     struct cl_options options;
     cl_options_init(&options);
     mkdir(path_of("src"), 0700);
-    write_file("src/a.yaml", HEAD "    signatures:\n      - id: 7\n        prefix: 'x'\n");
+    write_file("src/a.yaml", HEAD "    signatures:\n      - id: 7\n        prefix: 'x+y'\n");
     char source[128];
     snprintf(source, sizeof source, "%s", path_of("src"));
     options.pack_path = source;
@@ -229,6 +230,94 @@ Test(pack, a_cached_database_is_used_and_a_broken_one_is_not)
     }
     snprintf(command, sizeof command, "grep -q OPENSCEP %s/opensce/*.pack", folder);
     cr_assert_eq(system(command), 0, "the broken file was not written anew");
+}
+
+/* ---- plain patterns are matched as Hyperscan would ---- */
+
+static int on_match(unsigned id, unsigned long long from, unsigned long long to, unsigned flags, void *context)
+{
+    (void)id, (void)from, (void)to, (void)flags;
+    *(bool *)context = true;
+    return 1;
+}
+
+static bool hyperscan_takes(const char *regex, const uint8_t *bytes, uint32_t size)
+{
+    char expression[4096];
+    hs_database_t *db = NULL;
+    hs_scratch_t *scratch = NULL;
+    hs_compile_error_t *why = NULL;
+    bool is_hit = false;
+    snprintf(expression, sizeof expression, "^(?:%s)", regex);
+    cr_assert_eq(hs_compile(expression, HS_FLAG_DOTALL | HS_FLAG_SINGLEMATCH, HS_MODE_BLOCK, NULL, &db, &why), 0);
+    cr_assert_eq(hs_alloc_scratch(db, &scratch), 0);
+    hs_scan(db, (const char *)bytes, size, 0, scratch, on_match, &is_hit);
+    hs_free_scratch(scratch);
+    hs_free_database(db);
+    return is_hit;
+}
+
+static bool table_takes(const struct plain_table *t, uint32_t pattern, const uint8_t *bytes, uint32_t size)
+{
+    for (uint32_t i = 0; i < t->row_count; i++)
+        if (t->rows[i].pattern == pattern && plain_holds(t, &t->rows[i], bytes, size))
+            return true;
+    return false;
+}
+
+Test(pack, what_is_plain_and_what_is_not)
+{
+    static const char *const plain[] = {"a",
+                                        "\\x05\\x64[\\x05-\\xff].",
+                                        "(?:ab|cd)e",
+                                        "a?b",
+                                        "(?:ab)?c",
+                                        "[^a-z].{3}",
+                                        "a|bc",
+                                        "\\[\\]\\.\\|",
+                                        "(?:a|b(?:c|d)?)[]\\]-]"};
+    static const char *const other[] = {"a*",   "a+b",  "a{1,3}", "(?i)a", "\\d",     "a$",
+                                        "(ab)", "(?:a", "[a",     "\\b",   "(?:ab)+", ".{60}"};
+    for (unsigned i = 0; i < sizeof plain / sizeof *plain - 1; i++)
+        cr_expect(plain_fits(plain[i]), "%s", plain[i]);
+    for (unsigned i = 0; i < sizeof other / sizeof *other; i++)
+        cr_expect_not(plain_fits(other[i]), "%s", other[i]);
+}
+
+/* Each plain pattern of the shipped pack against its first row's own bytes and those bytes changed one at a time. */
+Test(pack, plain_patterns_agree_with_hyperscan, .timeout = 120)
+{
+    char error[512];
+    struct pack *pack = pack_read(SOURCES, error, sizeof error);
+    cr_assert(pack, "%s", error);
+    struct plain_table t;
+    plain_build(&t, pack);
+    unsigned compared = 0, hits = 0;
+    srand(1);
+    for (uint32_t i = 0; i < t.row_count; i += 5) {
+        const struct plain_row *row = &t.rows[i];
+        uint8_t bytes[PLAIN_MAX_BYTES + 1] = {0};
+        for (unsigned n = 0; n < row->length; n++)
+            do
+                bytes[n] = (uint8_t)rand();
+            while (!plain_has(&t, row, n, bytes));
+        for (unsigned change = 0; change < 4; change++) {
+            uint32_t size = row->length - (change == 3);
+            if (change == 1 || change == 2)
+                bytes[rand() % row->length] ^= (uint8_t)(1 + rand() % 255);
+            if (!size)
+                continue;
+            bool expected = hyperscan_takes(pack->patterns[row->pattern].regex, bytes, size);
+            cr_assert_eq(table_takes(&t, row->pattern, bytes, size), expected, "%s, change %u",
+                         pack->patterns[row->pattern].regex, change);
+            compared++;
+            hits += expected;
+        }
+    }
+    cr_assert_gt(compared, 500);
+    cr_assert_gt(hits, compared / 5);
+    plain_free(&t);
+    pack_free(pack);
 }
 
 /* ---- every signature against everybody's examples ---- */
