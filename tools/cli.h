@@ -22,6 +22,7 @@ struct cli_command {
 __attribute__((format(printf, 2, 3))) int cli_usage_error(const char *command, const char *format, ...);
 
 /* One per file tools/cmd_NAME.c. */
+int cmd_bench(int argc, char **argv);
 int cmd_collect(int argc, char **argv);
 int cmd_pack(int argc, char **argv);
 int cmd_ports(int argc, char **argv);

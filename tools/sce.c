@@ -16,6 +16,7 @@ static const struct cli_command commands[] = {
     {"collect", cmd_collect, "receive records and store them in SQLite"},
     {"report", cmd_report, "top services, protocols, subscribers and hosts of what was collected"},
     {"show", cmd_show, "ask a running engine: stats, flows, links, protocols, drops"},
+    {"bench", cmd_bench, "measure the flow table and the pipeline against their peers on this machine"},
     {NULL, NULL, NULL},
 };
 

@@ -1,0 +1,248 @@
+#include "bench/bench.h"
+
+#include <rte_cycles.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "dataplane/ports.h"
+
+#define MBUFS      8191u
+#define MBUF_CACHE 512u
+
+static const uint64_t populations_quick[] = {1000, 1000000, 4000000, 16000000, 0};
+static const uint64_t populations_usual[] = {1000, 100000, 1000000, 4000000, 16000000, 0};
+static const uint64_t populations_full[] = {1000, 100000, 1000000, 4000000, 16000000, 64000000, 0};
+
+uint64_t bench_now_ns(void)
+{
+    static double ns_per_cycle;
+    if (ns_per_cycle == 0)
+        ns_per_cycle = 1e9 / (double)rte_get_tsc_hz();
+    return (uint64_t)((double)rte_rdtsc() * ns_per_cycle);
+}
+
+/* ---- rows ---- */
+
+/* What --quick leaves out. */
+static bool is_quick(const char *name)
+{
+    return strstr(name, ".uniform.mix.") && !strstr(name, ".cds_lfht") && !strstr(name, ".find.") &&
+           !strstr(name, ".imix.");
+}
+
+bool bench_wants(const struct bench *bench, const char *name)
+{
+    if (bench->options.only)
+        return strstr(name, bench->options.only) != NULL;
+    return !bench->options.quick || is_quick(name);
+}
+
+static bool goal_met(const struct bench_row *row)
+{
+    return row->goal == BENCH_AT_MOST ? row->ratio <= row->goal_ratio : row->ratio >= row->goal_ratio;
+}
+
+static void print_json(const struct bench *bench, const struct bench_row *row, FILE *out)
+{
+    struct json json;
+    json_init(&json);
+    json_object_begin(&json, NULL);
+    json_text(&json, "event", "row");
+    json_text(&json, "name", row->name);
+    json_decimal(&json, "ours", bench_sample_median(&row->ours), 2);
+    if (row->peer_name)
+        json_decimal(&json, "peer", bench_sample_median(&row->peer), 2);
+    else
+        json_none(&json, "peer");
+    json_text(&json, "unit", row->unit);
+    if (row->peer_name)
+        json_decimal(&json, "ratio", row->ratio, 3);
+    else
+        json_none(&json, "ratio");
+    json_text(&json, "peer_name", row->peer_name ? row->peer_name : "");
+    json_u64(&json, "flows", row->flows);
+    json_u64(&json, "rounds", row->ours.rounds);
+    json_decimal(&json, "ours_min", bench_sample_min(&row->ours), 2);
+    json_decimal(&json, "ours_max", bench_sample_max(&row->ours), 2);
+    if (row->peer_name) {
+        json_decimal(&json, "peer_min", bench_sample_min(&row->peer), 2);
+        json_decimal(&json, "peer_max", bench_sample_max(&row->peer), 2);
+    }
+    if (row->goal != BENCH_NO_GOAL) {
+        json_text(&json, "goal", row->goal == BENCH_AT_MOST ? "at_most" : "at_least");
+        json_decimal(&json, "goal_ratio", row->goal_ratio, 3);
+        json_bool(&json, "goal_met", goal_met(row));
+    }
+    json_text(&json, "machine", bench->machine);
+    json_object_end(&json);
+    json_line(&json, out);
+    fflush(out);
+    json_free(&json);
+}
+
+static void print_text(const struct bench_row *row, FILE *out)
+{
+    fprintf(out, "%-44s %8.1f %6.1f-%-7.1f", row->name, bench_sample_median(&row->ours), bench_sample_min(&row->ours),
+            bench_sample_max(&row->ours));
+    if (row->peer_name)
+        fprintf(out, " %8.1f %6.1f-%-7.1f %6.2f", bench_sample_median(&row->peer), bench_sample_min(&row->peer),
+                bench_sample_max(&row->peer), row->ratio);
+    else
+        fprintf(out, " %8s %14s %6s", "-", "", "-");
+    fprintf(out, "  %-8s", row->unit);
+    if (row->goal != BENCH_NO_GOAL)
+        fprintf(out, " %s %.2f%s", row->goal == BENCH_AT_MOST ? "<=" : ">=", row->goal_ratio,
+                goal_met(row) ? "" : "  missed");
+    fprintf(out, "\n");
+    fflush(out);
+}
+
+void bench_report(struct bench *bench, const struct bench_row *row)
+{
+    if (bench->row_count == bench->row_capacity) {
+        bench->row_capacity = bench->row_capacity ? bench->row_capacity * 2 : 64;
+        bench->rows = realloc(bench->rows, bench->row_capacity * sizeof *bench->rows);
+        if (!bench->rows)
+            bench_fail("memory is short");
+    }
+    struct bench_row *own = &bench->rows[bench->row_count++];
+    *own = *row;
+    if (own->peer_name)
+        own->ratio = bench_sample_ratio(&own->ours, &own->peer);
+    if (bench->options.json)
+        print_json(bench, own, bench->out);
+    else
+        print_text(own, bench->out);
+}
+
+/* ---- machine ---- */
+
+/* "AMD EPYC (family 26, model 2), TSC 2.596 GHz" */
+static void name_machine(char *text, size_t size)
+{
+    char line[256], model[64] = "unknown CPU";
+    int family = 0, number = 0;
+    FILE *in = fopen("/proc/cpuinfo", "re");
+    while (in && fgets(line, sizeof line, in) && line[0] != '\n') {
+        (void)sscanf(line, "model name : %63[^\n]", model);
+        (void)sscanf(line, "cpu family : %d", &family);
+        (void)sscanf(line, "model : %d", &number);
+    }
+    if (in)
+        fclose(in);
+    snprintf(text, size, "%s (family %d, model %d), TSC %.3f GHz", model, family, number, bench_tsc_hz() / 1e9);
+}
+
+/* The last CPUs that we may use: the first one has the most of a system's own work. */
+static void choose_cpus(uint32_t *ret_main, uint32_t *ret_second)
+{
+    cpu_set_t allowed;
+    *ret_main = *ret_second = 0;
+    if (sched_getaffinity(0, sizeof allowed, &allowed))
+        return;
+    bool found = false;
+    for (uint32_t cpu = CPU_SETSIZE; cpu-- > 0;)
+        if (CPU_ISSET(cpu, &allowed)) {
+            if (found) {
+                *ret_second = cpu;
+                return;
+            }
+            *ret_main = *ret_second = cpu;
+            found = true;
+        }
+}
+
+static void start(struct bench *bench)
+{
+    static uint32_t second;
+    uint32_t main_cpu;
+    char error[512];
+    struct dp_eal_options options;
+    choose_cpus(&main_cpu, &second);
+    dp_eal_options_init(&options, 1);
+    options.worker_cpus = &second;
+    options.main_cpu = (int)main_cpu;
+    if (dp_eal_start(&options, error, sizeof error))
+        bench_fail("%s", error);
+    bench_heap_create(&bench->pool_heap, (size_t)48 << 20);
+    bench->pool = rte_pktmbuf_pool_create("bench", MBUFS, MBUF_CACHE, DP_META_BYTES, RTE_MBUF_DEFAULT_BUF_SIZE,
+                                          bench->pool_heap.socket);
+    if (!bench->pool)
+        bench_fail("no memory for %u mbufs", MBUFS);
+    name_machine(bench->machine, sizeof bench->machine);
+}
+
+static void print_header(struct bench *bench)
+{
+    static const char peers[] =
+        "rte_hash: RW_CONCURRENCY_LF, bulk of 32 with hash, 48-byte keys, entries of 64 bytes prefetched; "
+        "cds_lfht: QSBR, as many buckets as flows, hash beforehand; "
+        "floor: two dependent lines, prefetched 32 at a time; "
+        "swap5: MACs, addresses, ports swapped";
+    static const char memory[] =
+        "EAL --no-huge; tables, peers, mbufs on transparent hugepages by madvise, touched first";
+    FILE *out = bench->out;
+    if (bench->options.json) {
+        struct json json;
+        json_init(&json);
+        json_object_begin(&json, NULL);
+        json_text(&json, "event", "bench");
+        json_text(&json, "machine", bench->machine);
+        json_text(&json, "memory", memory);
+        json_text(&json, "peers", peers);
+        json_object_end(&json);
+        json_line(&json, out);
+        json_free(&json);
+        return;
+    }
+    fprintf(out, "%s; CPU %d\n%s\n%s\n", bench->machine, sched_getcpu(), memory, peers);
+    fprintf(
+        out,
+        "medians of %u rounds in turns, least and most; ratio = ours / peer; cycles are the TSC's, an operation\n\n",
+        bench->effort.rounds);
+    fprintf(out, "%-44s %8s %14s %8s %14s %6s  %-8s %s\n", "row", "ours", "", "peer", "", "ratio", "unit", "goal");
+}
+
+/* ---- run ---- */
+
+static void run_world(struct bench *bench, uint64_t flows, enum bench_family family)
+{
+    static struct bench_world world;
+    bool any = false;
+    world = (struct bench_world){.bench = bench, .flows = flows, .family = family};
+    unsigned needs = bench_table_needs(&world, &any) | bench_pipeline_needs(&world, &any);
+    if (!any)
+        return;
+    bench_world_create(&world, bench, flows, family, needs);
+    bench_table_rows(&world);
+    bench_pipeline_rows(&world);
+    bench_world_destroy(&world);
+}
+
+size_t bench_run(const struct bench_options *options, FILE *out)
+{
+    struct bench bench = {.options = *options, .out = out};
+    bench.effort = options->quick ? (struct bench_effort){5, 48} : (struct bench_effort){7, 128};
+    if (options->rounds)
+        bench.effort.rounds = options->rounds;
+    bench.stream_length = options->quick ? 1u << 19 : 1u << 21;
+    const uint64_t *usual = options->full ? populations_full : options->quick ? populations_quick : populations_usual;
+    if (!options->population_count)
+        for (unsigned i = 0; usual[i]; i++)
+            bench.options.populations[bench.options.population_count++] = usual[i];
+    start(&bench);
+    print_header(&bench);
+    for (unsigned i = 0; i < bench.options.population_count; i++)
+        for (unsigned family = BENCH_MIX; family <= BENCH_IPV6; family++)
+            run_world(&bench, bench.options.populations[i], family);
+    if (!options->json)
+        fprintf(out, "\n%u %% of the process's memory was on large pages\n", bench.hugepage_pct);
+    free(bench.rows);
+    rte_mempool_free(bench.pool);
+    bench_heap_destroy(&bench.pool_heap);
+    dp_eal_stop();
+    return bench.row_count;
+}

@@ -1,0 +1,144 @@
+/*
+ * Benches: our structures and our pipeline against their peers, in one process, in turns (measure.h says how).
+ *
+ * Rows are named GROUP.WHAT.FLOWS.DISTRIBUTION.FAMILY.PEER; `only` takes a part of such a name. Groups:
+ *
+ *   table     one structure, the flow table: bulk look-up and account, insert, remove, ageing      table_rows.c
+ *   pipeline  all stages between a source and a sink in memory                                    pipeline_rows.c
+ *
+ * A *world* is one population of flows in our engine and in each peer that a selected row needs; it is built once for
+ * all the rows of that population, and only one exists at a time.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "bench/measure.h"
+#include "bench/peers.h"
+#include "dataplane/worker.h"
+
+#define BENCH_POPULATIONS_MAX 8u
+
+struct bench_options {
+    const char *only; /* NULL: all rows */
+    bool quick, full, json, quiet;
+    unsigned population_count; /* 0: what quick and full say */
+    uint64_t populations[BENCH_POPULATIONS_MAX];
+    unsigned rounds; /* 0: what quick says */
+    const char *svg; /* file, or NULL */
+};
+
+enum bench_goal { BENCH_NO_GOAL, BENCH_AT_MOST, BENCH_AT_LEAST };
+
+struct bench_row {
+    char name[96];
+    uint64_t flows;
+    const char *unit;      /* "cycles", "Mflows/s" */
+    const char *peer_name; /* NULL: none */
+    struct bench_sample ours, peer;
+    double ratio; /* ours / peer, median of paired rounds */
+    enum bench_goal goal;
+    double goal_ratio;
+};
+
+struct bench {
+    struct bench_options options;
+    char machine[128];
+    struct bench_effort effort;
+    uint32_t stream_length;
+    struct rte_mempool *pool;
+    struct bench_heap pool_heap;
+    FILE *out;
+    unsigned hugepage_pct; /* seen when a world was built */
+    struct bench_row *rows;
+    size_t row_count, row_capacity;
+};
+
+/* Runs what the options select, prints as it goes; ends the process with a message when it cannot. Returns how many rows. */
+size_t bench_run(const struct bench_options *options, FILE *out);
+
+/* True when a row of this name, or one whose name begins so (`prefix`), is wanted. */
+bool bench_wants(const struct bench *bench, const char *name);
+/* Adds and prints a row; `peer` NULL when there is none. The name's parts are joined by dots. */
+void bench_report(struct bench *bench, const struct bench_row *row);
+
+/* The TSC as a clock. */
+uint64_t bench_now_ns(void);
+
+/* ---- world.c ---- */
+
+enum bench_need { BENCH_NEED_RTE = 1, BENCH_NEED_LFHT = 2, BENCH_NEED_FLOOR = 4 };
+
+struct bench_world {
+    struct bench *bench;
+    uint64_t flows, capacity_flows;
+    enum bench_family family;
+    struct dp_engine *engine;
+    struct bench_rte rte;
+    struct bench_floor floor;
+#ifdef SCE_BENCH_URCU
+    struct bench_lfht *lfht;
+#endif
+    struct bench_stream stream;
+    bool is_drawn;
+    enum bench_distribution distribution; /* of the stream, when drawn */
+};
+
+/* Flows 0 .. flows-1, established and decided; room for an eighth more. */
+void bench_world_create(struct bench_world *world, struct bench *bench, uint64_t flows, enum bench_family family,
+                        unsigned needs);
+void bench_world_destroy(struct bench_world *world);
+/* Draws the world's stream, unless it is drawn so already. */
+void bench_world_draw(struct bench_world *world, enum bench_distribution distribution);
+/* Inserts flows [begin, begin + 32) into our table. */
+void bench_world_insert(struct bench_world *world, uint64_t begin, unsigned count);
+
+/* ---- source and sink, source.c ---- */
+
+#define BENCH_FRAME_BYTES 80u /* headers of TCP over IPv6, rounded up */
+#define BENCH_TCP_ACK     0x10
+#define BENCH_FIFO_MBUFS  1024u /* a power of two, a multiple of a burst */
+
+/*
+ * Frames in memory. A burst is 32 mbufs from the pool with the first 80 bytes of their frames copied in, as a NIC would
+ * write them; the rest of a longer frame is whatever the mbuf held, which no stage looks at in decided flows.
+ */
+struct bench_source {
+    struct rte_mempool *pool;
+    uint32_t length;
+    uint8_t (*frames)[BENCH_FRAME_BYTES];
+    uint16_t *frame_bytes;
+    uint8_t *side; /* enum dp_side */
+};
+enum bench_sizes { BENCH_64_BYTES, BENCH_IMIX }; /* IMIX: 64, 594 and 1,518 bytes, 7 : 4 : 1 */
+
+void bench_source_create(struct bench_source *source, struct rte_mempool *pool, uint32_t length);
+void bench_source_destroy(struct bench_source *source);
+/* Established flows of the world's stream: ACK segments, either direction. */
+void bench_source_draw(struct bench_source *source, const struct bench_world *world, enum bench_sizes sizes);
+/* Without CRC; of IPv6 the shortest TCP frame is longer than 64. */
+uint16_t bench_frame_bytes(enum bench_sizes sizes, bool is_v6);
+/* One frame: from the client or the server of a flow. */
+void bench_source_frame(uint8_t ret_frame[BENCH_FRAME_BYTES], const struct bench_tuple *tuple, bool from_server,
+                        uint8_t tcp_flags, uint16_t frame_bytes);
+/* Fills the burst with the frames from `begin` on; times from the TSC, read once. */
+void bench_source_burst(const struct bench_source *source, struct dp_burst *burst, uint32_t begin);
+
+/* The sink: mbufs stay in a first-in first-out queue for a while, as in a NIC's ring, and are freed 32 at a time. */
+struct bench_sink {
+    struct rte_mbuf *fifo[BENCH_FIFO_MBUFS];
+    uint32_t position;
+};
+void bench_sink_burst(struct bench_sink *sink, struct rte_mbuf *mbufs[]); /* 32 of them */
+void bench_sink_flush(struct bench_sink *sink);
+/* dp_engine.transmit of such a sink. */
+void bench_sink_transmit(void *sink, struct dp_worker *worker, struct dp_burst *burst);
+
+/* ---- groups ---- */
+
+/* What a group needs of the peers for this population; 0 and *ret_any false when it has no row that is wanted. */
+unsigned bench_table_needs(struct bench_world *world, bool *ret_any);
+void bench_table_rows(struct bench_world *world);
+unsigned bench_pipeline_needs(struct bench_world *world, bool *ret_any);
+void bench_pipeline_rows(struct bench_world *world);

@@ -1,0 +1,239 @@
+/* All stages between a source and a sink in memory, and the same loop with other things in their place. */
+#include <rte_ether.h>
+#include <rte_hash.h>
+#include <rte_ip.h>
+#include <rte_tcp.h>
+
+#include "bench/bench.h"
+
+#define FLOWS_MAX_WITHOUT_GOAL 1000000u
+
+/* One loop's source and sink, and the worker whose stages stand between. */
+struct loop {
+    struct bench_world *world;
+    struct dp_worker *worker;
+    struct bench_source source;
+    struct bench_sink sink;
+};
+
+/* ---- ours ---- */
+
+static void ours(void *context, uint32_t begin)
+{
+    struct loop *loop = context;
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX) {
+        struct dp_burst *burst = &loop->worker->burst;
+        bench_source_burst(&loop->source, burst, at);
+        dp_worker_receive(loop->worker, burst);
+        dp_worker_housekeeping(loop->worker, burst->now_ns[0]);
+    }
+}
+
+/* ---- swap5: MACs, addresses and ports swapped, as testpmd's 5tswap does ---- */
+
+static void swap_bytes(void *a, void *b, size_t size)
+{
+    uint8_t first[16], second[16];
+    memcpy(first, a, size);
+    memcpy(second, b, size);
+    memcpy(a, second, size);
+    memcpy(b, first, size);
+}
+
+static void swap_packet(struct rte_mbuf *mbuf)
+{
+    struct rte_ether_hdr *ether = rte_pktmbuf_mtod(mbuf, struct rte_ether_hdr *);
+    struct rte_tcp_hdr *tcp;
+    swap_bytes(&ether->src_addr, &ether->dst_addr, RTE_ETHER_ADDR_LEN);
+    if (ether->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4)) {
+        struct rte_ipv4_hdr *ip = (struct rte_ipv4_hdr *)(ether + 1);
+        swap_bytes(&ip->src_addr, &ip->dst_addr, 4);
+        if (ip->next_proto_id != IPPROTO_TCP)
+            return;
+        tcp = (struct rte_tcp_hdr *)((uint8_t *)ip + rte_ipv4_hdr_len(ip));
+    } else if (ether->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV6)) {
+        struct rte_ipv6_hdr *ip = (struct rte_ipv6_hdr *)(ether + 1);
+        swap_bytes(ip->src_addr, ip->dst_addr, 16);
+        if (ip->proto != IPPROTO_TCP)
+            return;
+        tcp = (struct rte_tcp_hdr *)(ip + 1);
+    } else {
+        return;
+    }
+    swap_bytes(&tcp->src_port, &tcp->dst_port, 2);
+}
+
+static void swap5(void *context, uint32_t begin)
+{
+    struct loop *loop = context;
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX) {
+        struct dp_burst *burst = &loop->worker->burst;
+        bench_source_burst(&loop->source, burst, at);
+        for (unsigned i = 0; i < DP_BURST_MAX; i++)
+            swap_packet(burst->mbuf[i]);
+        bench_sink_burst(&loop->sink, burst->mbuf);
+    }
+}
+
+/* ---- the same stages, rte_hash in place of our table ---- */
+
+/* What the flow and account stages do for a decided flow, on the peer's entry. */
+static void touch_entry(struct dp_worker *worker, struct bench_entry *entry, const struct dp_view *view,
+                        uint64_t now_ns)
+{
+    uint8_t from_server = view->swap ^ (entry->flags & FT_FLOW_CLIENT_ENDPOINT);
+    enum ft_tcp_event event = ft_tcp_event(view->tcp_flags);
+    uint64_t timeout_ns = worker->engine->config.flow_table.timeout_ns[entry->timeout_class];
+    if (unlikely((now_ns > entry->last_ns && now_ns - entry->last_ns > timeout_ns && entry->last_ns) ||
+                 ft_tcp_reopens(entry->tcp_state, from_server, event)))
+        bench_fail("an established flow ended");
+    enum ft_tcp_state state = ft_tcp_next(entry->tcp_state, from_server, event);
+    if (unlikely(state != entry->tcp_state)) {
+        entry->tcp_state = (uint8_t)state;
+        entry->timeout_class = ft_tcp_timeout(state);
+    }
+    entry->packets[from_server]++;
+    entry->bytes[from_server] += view->ip_bytes;
+    if (now_ns > entry->last_ns)
+        entry->last_ns = now_ns;
+    if (entry->flags & FT_FLOW_DECIDED)
+        DP_COUNT(worker->usage[entry->flags >> FT_FLOW_LINK_SHIFT][worker->engine->service_of[entry->name]]
+                     .bytes[from_server],
+                 view->ip_bytes);
+}
+
+static void peer_burst(struct loop *loop, struct dp_burst *burst)
+{
+    uint8_t keys[DP_BURST_MAX][BENCH_PEER_KEY_BYTES];
+    uint32_t hashes[DP_BURST_MAX];
+    int32_t positions[DP_BURST_MAX];
+    struct dp_worker *worker = loop->worker;
+    dp_stage_parse(worker, burst);
+    dp_stage_route(worker, burst);
+    for (unsigned i = 0; i < DP_BURST_MAX; i++) {
+        bench_peer_key(&burst->view[i].key, keys[i]);
+        hashes[i] = bench_peer_hash(keys[i]);
+    }
+    bench_rte_find(&loop->world->rte, keys, hashes, positions);
+    for (unsigned i = 0; i < DP_BURST_MAX; i++) {
+        touch_entry(worker, &loop->world->rte.entries[positions[i]], &burst->view[i], burst->now_ns[i]);
+        burst->outcome[i] = DP_OUTCOME_forwarded;
+    }
+    dp_stage_sink(worker, burst);
+}
+
+static void peer(void *context, uint32_t begin)
+{
+    struct loop *loop = context;
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX) {
+        bench_source_burst(&loop->source, &loop->worker->burst, at);
+        peer_burst(loop, &loop->worker->burst);
+    }
+}
+
+/* ---- rows ---- */
+
+struct what {
+    const char *name;
+    enum bench_sizes sizes;
+};
+static const struct what whats[] = {{"64B", BENCH_64_BYTES}, {"imix", BENCH_IMIX}};
+
+enum { SWAP5, RTE, PEERS };
+static const char *const peer_names[PEERS] = {"swap5", "rte_hash"};
+
+static bool name_row(const struct bench_world *world, const struct what *what, enum bench_distribution distribution,
+                     unsigned which, struct bench_row *ret_row)
+{
+    char flows[24];
+    bench_flows_name(world->flows, flows, sizeof flows);
+    *ret_row = (struct bench_row){.flows = world->flows, .peer_name = peer_names[which]};
+    snprintf(ret_row->name, sizeof ret_row->name, "pipeline.%s.%s.%s.%s.%s", what->name, flows,
+             bench_distribution_name(distribution), bench_family_name(world->family), peer_names[which]);
+    return bench_wants(world->bench, ret_row->name);
+}
+
+unsigned bench_pipeline_needs(struct bench_world *world, bool *ret_any)
+{
+    unsigned needs = 0;
+    struct bench_row row;
+    for (unsigned d = BENCH_UNIFORM; d <= BENCH_ZIPF; d++)
+        for (unsigned w = 0; w < RTE_DIM(whats); w++)
+            for (unsigned which = 0; which < PEERS; which++)
+                if (name_row(world, &whats[w], d, which, &row)) {
+                    needs |= which == RTE ? BENCH_NEED_RTE : 0u;
+                    *ret_any = true;
+                }
+    return needs;
+}
+
+/* Rate against swap5: what part of a machine's forwarding is left; time against rte_hash. */
+static void finish_row(struct bench_row *row, unsigned which, const struct what *what,
+                       enum bench_distribution distribution, const struct bench_sample *ours_sample,
+                       const struct bench_sample *peer_sample)
+{
+    if (which == SWAP5) {
+        row->unit = "Mpps";
+        row->ours = bench_sample_rate(ours_sample, 1e-6);
+        row->peer = bench_sample_rate(peer_sample, 1e-6);
+    } else {
+        row->unit = "cycles";
+        row->ours = *ours_sample;
+        row->peer = *peer_sample;
+    }
+    if (what->sizes != BENCH_64_BYTES || distribution != BENCH_UNIFORM)
+        return;
+    if (which == RTE) {
+        row->goal = BENCH_AT_MOST;
+        row->goal_ratio = 0.57;
+    } else if (row->flows <= 16000000) {
+        row->goal = BENCH_AT_LEAST;
+        row->goal_ratio = row->flows <= FLOWS_MAX_WITHOUT_GOAL ? 0.30 : 0.22;
+    }
+}
+
+static void established_rows(struct bench_world *world, const struct what *what, enum bench_distribution distribution)
+{
+    struct bench *bench = world->bench;
+    struct bench_row rows[PEERS];
+    bool wanted[PEERS], any = false;
+    for (unsigned which = 0; which < PEERS; which++)
+        any |= wanted[which] = name_row(world, what, distribution, which, &rows[which]);
+    if (!any)
+        return;
+    bench_world_draw(world, distribution);
+    struct loop *loop = bench_alloc(sizeof *loop);
+    *loop = (struct loop){.world = world, .worker = world->engine->workers[0]};
+    bench_source_create(&loop->source, bench->pool, world->stream.length);
+    bench_source_draw(&loop->source, world, what->sizes);
+    world->engine->transmit = bench_sink_transmit;
+    world->engine->transmit_context = &loop->sink;
+
+    struct bench_variant variants[PEERS + 1] = {{"ours", ours, loop}};
+    struct bench_sample samples[PEERS + 1];
+    unsigned count = 1, variant_of[PEERS];
+    for (unsigned which = 0; which < PEERS; which++)
+        if (wanted[which]) {
+            variants[count] = (struct bench_variant){peer_names[which], which == SWAP5 ? swap5 : peer, loop};
+            variant_of[which] = count++;
+        }
+    uint64_t opened = loop->worker->stats.flows_opened;
+    bench_measure(variants, count, bench->effort, world->stream.length, samples);
+    if (loop->worker->stats.flows_opened != opened)
+        bench_fail("established flows were not found");
+    for (unsigned which = 0; which < PEERS; which++)
+        if (wanted[which]) {
+            finish_row(&rows[which], which, what, distribution, &samples[0], &samples[variant_of[which]]);
+            bench_report(bench, &rows[which]);
+        }
+    bench_sink_flush(&loop->sink);
+    bench_source_destroy(&loop->source);
+    bench_free(loop, sizeof *loop);
+}
+
+void bench_pipeline_rows(struct bench_world *world)
+{
+    for (unsigned d = BENCH_UNIFORM; d <= BENCH_ZIPF; d++)
+        for (unsigned w = 0; w < RTE_DIM(whats); w++)
+            established_rows(world, &whats[w], d);
+}
