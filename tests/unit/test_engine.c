@@ -1,0 +1,605 @@
+/*
+ * The pipeline in the test's own thread: packets in, outcomes, flows, ledger and events out.
+ */
+#include "tests/unit/engine_util.h"
+
+static struct lab lab;
+
+TestSuite(engine, .timeout = 60);
+
+static const char request[] = "GET /index.html HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: test/1\r\n\r\n";
+static const char response[] = "HTTP/1.1 200 OK\r\nServer: unit\r\nContent-Length: 2\r\n\r\nok";
+
+static struct lab_flow flow_of(uint8_t client, uint8_t server, uint16_t client_port, uint16_t server_port)
+{
+    return (struct lab_flow){.client = client,
+                             .server = server,
+                             .client_port = client_port,
+                             .server_port = server_port,
+                             .seq = {1000u * client_port, 77}};
+}
+
+/* ---- every kind of packet ends once ---- */
+
+static void add_not_ip(void)
+{
+    struct frame f = {.size = 0};
+    frame_ethernet(&f, 0x0806);
+    frame_put_zeros(&f, 46);
+    lab_add_bytes(&lab, f.bytes, f.size);
+}
+
+static void add_cut(const struct frame *frame, uint32_t size)
+{
+    lab_add_bytes(&lab, frame->bytes, size);
+}
+
+Test(engine, each_packet_of_any_kind_ends_once)
+{
+    lab_config(&lab);
+    lab_start(&lab);
+    struct lab_flow tcp = flow_of(1, 2, 1000, 80), udp = flow_of(1, 2, 1000, 53), icmp = flow_of(3, 4, 0, 0);
+    lab_handshake(&lab, &tcp);
+    lab_udp(&lab, &udp, false, "hello", 5);
+    struct frame f = lab_ip_frame(&icmp, false, 1);
+    frame_put_zeros(&f, 8);
+    lab_add(&lab, &f);
+    f = lab_ip_frame(&icmp, false, 89);
+    frame_put_zeros(&f, 24);
+    lab_add(&lab, &f);
+    add_not_ip();
+    f = lab_ip_frame(&tcp, false, 6);
+    frame_tcp(&f, 1000, 80, 1, TCP_ACK, 0);
+    frame_end(&f);
+    add_cut(&f, 10);                      /* short_ethernet */
+    add_cut(&f, LAB_LINK_BYTES + 10);     /* short_ipv4 */
+    add_cut(&f, LAB_LINK_BYTES + 20 + 4); /* short_tcp */
+    f.bytes[LAB_LINK_BYTES] = 0x95;
+    add_cut(&f, f.size); /* bad_ip_version */
+    lab_flush(&lab);
+
+    struct dp_stats stats = lab_stats(&lab);
+    cr_expect_eq(stats.outcome_packets[DP_OUTCOME_forwarded], 6);
+    cr_expect_eq(stats.outcome_packets[dp_outcome_of_parse(DP_PARSE_not_ip)], 1);
+    cr_expect_eq(stats.outcome_packets[dp_outcome_of_parse(DP_PARSE_short_ethernet)], 1);
+    cr_expect_eq(stats.outcome_packets[dp_outcome_of_parse(DP_PARSE_short_ipv4)], 1);
+    cr_expect_eq(stats.outcome_packets[dp_outcome_of_parse(DP_PARSE_short_tcp)], 1);
+    cr_expect_eq(stats.outcome_packets[dp_outcome_of_parse(DP_PARSE_bad_ip_version)], 1);
+    cr_expect_eq(stats.flows_opened, 4);
+    lab_expect_partition(&lab);
+
+    /* ICMP and other protocols are judged at their first packet. */
+    struct ft_flow flow;
+    cr_assert(lab_find(&lab, &icmp, 1, &flow));
+    cr_expect_str_eq(lab_protocol(&lab, &flow), "ICMP");
+    cr_expect_eq(flow.cold.packets_to_verdict, 1);
+    cr_expect_eq(flow.cold.payload_packets_to_verdict, 0);
+    cr_expect_eq(flow.hot.timeout_class, FT_TIMEOUT_other);
+    cr_assert(lab_find(&lab, &icmp, 89, &flow));
+    cr_expect_eq(flow.cold.method, CL_METHOD_signature);
+    lab_finish(&lab);
+}
+
+Test(engine, a_receive_only_link_sends_nothing_and_says_so)
+{
+    lab_config(&lab);
+    lab.config.links[0].mode = DP_RECEIVE_ONLY;
+    lab_start(&lab);
+    struct lab_flow tcp = flow_of(1, 2, 1000, 80);
+    lab_handshake(&lab, &tcp);
+    add_not_ip();
+    lab_flush(&lab);
+    struct dp_stats stats = lab_stats(&lab);
+    cr_expect_eq(stats.outcome_packets[DP_OUTCOME_receive_only], 3);
+    cr_expect_eq(stats.outcome_packets[DP_OUTCOME_forwarded], 0);
+    cr_expect_eq(stats.outcome_packets[dp_outcome_of_parse(DP_PARSE_not_ip)], 1);
+    lab_finish(&lab);
+}
+
+/* Takes packets as a port would: all but each third. */
+static unsigned offered, taken;
+static void transmit_some(void *context, struct dp_worker *worker, struct dp_burst *burst)
+{
+    (void)worker;
+    cr_assert_eq(context, &lab);
+    for (unsigned i = 0; i < burst->count; i++) {
+        if (offered++ % 3 == 2) {
+            burst->outcome[i] = DP_OUTCOME_tx_refused;
+            continue;
+        }
+        rte_pktmbuf_free(burst->mbuf[i]);
+        burst->mbuf[i] = NULL;
+        taken++;
+    }
+}
+
+Test(engine, what_the_port_does_not_take_is_dropped_and_freed)
+{
+    lab_config(&lab);
+    lab_start(&lab);
+    lab.engine->transmit = transmit_some;
+    lab.engine->transmit_context = &lab;
+    struct lab_flow tcp = flow_of(1, 2, 1000, 80);
+    lab_handshake(&lab, &tcp);
+    for (unsigned i = 0; i < 30; i++)
+        lab_tcp_text(&lab, &tcp, i % 2, "x");
+    add_not_ip();
+    lab_flush(&lab);
+    struct dp_stats stats = lab_stats(&lab);
+    cr_expect_eq(stats.outcome_packets[DP_OUTCOME_tx_refused], 34 / 3);
+    cr_expect_eq(taken, 34 - 34 / 3);
+    lab_finish(&lab);
+}
+
+/* ---- a flow's life ---- */
+
+Test(engine, a_flow_is_counted_by_direction_and_told_with_all_that_is_known)
+{
+    lab_config(&lab);
+    lab_start(&lab);
+    struct lab_flow http = flow_of(9, 2, 1000, 80); /* the client has the higher address */
+    struct ft_flow flow;
+    lab_handshake(&lab, &http);
+    lab_flush(&lab);
+    cr_assert(lab_find(&lab, &http, 6, &flow));
+    cr_expect_not(flow.hot.flags & FT_FLOW_DECIDED);
+    cr_expect_eq(flow.hot.tcp_state, FT_TCP_ESTABLISHED);
+    cr_expect_eq(lab_ledger_bytes(&lab), lab.sent_ip_bytes);
+    cr_expect_eq(lab_take_events(&lab), 0);
+    lab.now_ns += LAB_SECOND_NS;
+    lab_tcp_text(&lab, &http, false, request); /* names it; the response is looked at for its texts */
+    lab_flush(&lab);
+    cr_expect_eq(lab_ledger_bytes(&lab), lab.sent_ip_bytes);
+    lab_tcp_text(&lab, &http, true, response);
+    lab_flush(&lab);
+    cr_expect_eq(lab_ledger_bytes(&lab), lab.sent_ip_bytes);
+    cr_assert_eq(lab_take_events(&lab), 1);
+    cr_expect_eq(lab.events[0].event.kind, DP_EVENT_FLOW_START);
+    cr_expect_eq(lab.events[0].event.now_ns, lab.now_ns);
+    cr_expect_not(lab.events[0].has_texts); /* they go with the end */
+    lab.now_ns += LAB_SECOND_NS;
+    lab_goodbye(&lab, &http);
+    lab_flush(&lab);
+    cr_expect_eq(lab_ledger_bytes(&lab), lab.sent_ip_bytes);
+    lab.now_ns += 60 * LAB_SECOND_NS;
+    lab_age(&lab);
+    cr_assert_eq(lab_take_events(&lab), 1);
+
+    const struct lab_event *end = &lab.events[0];
+    const struct ft_flow *f = &end->event.flow;
+    cr_expect_eq(end->event.kind, DP_EVENT_FLOW_END);
+    cr_expect_eq(end->event.close, DP_CLOSE_FIN);
+    cr_expect_eq(f->cold.first_ns, LAB_START_NS);
+    cr_expect_eq(f->hot.last_ns, LAB_START_NS + 2 * LAB_SECOND_NS);
+    cr_expect_str_eq(lab_protocol(&lab, f), "HTTP");
+    cr_expect_eq(f->cold.method, CL_METHOD_inspector);
+    cr_expect_eq(f->cold.packets_to_verdict, 4);
+    cr_expect_eq(f->cold.payload_packets_to_verdict, 1);
+    for (unsigned d = 0; d < 2; d++) {
+        cr_expect_eq(f->hot.packets[d], http.packets[d]);
+        cr_expect_eq(f->hot.bytes[d], http.bytes[d]);
+    }
+    struct ft_key key;
+    cr_expect_eq(f->hot.flags & FT_FLOW_CLIENT_ENDPOINT, lab_key(&http, 6, &key));
+    cr_expect_not(memcmp(&f->key, &key, sizeof key));
+    cr_expect_eq(f->cold.uid >> 48, lab.config.creator);
+    lab_expect_text(end, CL_TEXT_host, "www.example.com");
+    lab_expect_text(end, CL_TEXT_url, "/index.html");
+    lab_expect_text(end, CL_TEXT_user_agent, "test/1");
+    lab_expect_text(end, CL_TEXT_server, "unit");
+    struct dp_stats stats = lab_stats(&lab);
+    cr_expect_eq(stats.closes[DP_CLOSE_FIN], 1);
+    cr_expect_eq(stats.verdicts[CL_METHOD_inspector], 1);
+    cr_expect_eq(stats.flows_started_before, 0);
+    lab_finish(&lab);
+}
+
+Test(engine, usage_goes_up_and_down_by_the_subscribers_side)
+{
+    lab_config(&lab);
+    lab.config.link_count = 2;
+    lab_start(&lab);
+    struct lab_flow out = flow_of(1, 2, 1000, 80), in = flow_of(3, 4, 1000, 80);
+    struct dp_usage usage[DP_SERVICES_MAX];
+    lab.side = DP_SUBSCRIBER;
+    lab_handshake(&lab, &out);
+    lab_tcp_text(&lab, &out, false, request);
+    lab_tcp_text(&lab, &out, true, response);
+    lab_flush(&lab);
+    lab.side = DP_NETWORK; /* the first packet comes from the network: a subscriber's server */
+    lab.link = 1;
+    lab_handshake(&lab, &in);
+    lab_tcp_text(&lab, &in, false, request);
+    lab_tcp_text(&lab, &in, true, response);
+    lab_flush(&lab);
+    unsigned service = 0;
+    for (unsigned link = 0; link < 2; link++) {
+        const struct lab_flow *flow = link ? &in : &out;
+        dp_engine_usage(lab.engine, link, usage);
+        for (service = 0; service < DP_SERVICES_MAX && !usage[service].sessions; service++)
+            ;
+        cr_assert_lt(service, DP_SERVICES_MAX);
+        cr_expect_eq(usage[service].bytes[0], flow->bytes[link], "link %u", link);
+        cr_expect_eq(usage[service].bytes[1], flow->bytes[!link], "link %u", link);
+        cr_expect_eq(usage[service].sessions, 1);
+        cr_expect_eq(usage[service].concurrent_sessions, 1);
+        cr_expect_eq(usage[service].duration_ns, 0);
+    }
+    lab.now_ns += 5 * LAB_SECOND_NS;
+    lab_goodbye(&lab, &in);
+    lab_flush(&lab);
+    lab_close_all(&lab);
+    dp_engine_usage(lab.engine, 1, usage);
+    cr_expect_eq(usage[service].bytes[0], in.bytes[1]);
+    cr_expect_eq(usage[service].bytes[1], in.bytes[0]);
+    cr_expect_eq(usage[service].concurrent_sessions, 0);
+    cr_expect_eq(usage[service].duration_ns, 5 * LAB_SECOND_NS);
+    lab_finish(&lab);
+}
+
+Test(engine, subscriber_nets_say_who_is_who_where_no_side_does)
+{
+    static const struct {
+        uint8_t client, server;
+        bool is_v6, subscriber_is_server;
+    } cases[] = {
+        {.client = 1, .server = 200},
+        {.client = 200, .server = 1, .subscriber_is_server = true},
+        {.client = 1, .server = 2},
+        {.client = 200, .server = 201},
+        {.client = 127, .server = 128},
+        {.client = 128, .server = 127, .subscriber_is_server = true},
+        {.client = 200, .server = 7, .is_v6 = true, .subscriber_is_server = true},
+        {.client = 200, .server = 8, .is_v6 = true},
+    };
+    lab_config(&lab);
+    lab.side = DP_SIDES;
+    lab.config.subscriber_net_count = 2;
+    lab.config.subscriber_nets[0] = (struct dp_subscriber_net){.address = {10, 0, 0, 0}, .bits = 25};
+    lab.config.subscriber_nets[1] =
+        (struct dp_subscriber_net){.address = {0x20, 1, 0xd, 0xb8}, .bits = 125, .is_v6 = true};
+    lab_start(&lab);
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lab_flow udp = flow_of(cases[i].client, cases[i].server, 1000, 2000);
+        struct ft_flow flow;
+        udp.is_v6 = cases[i].is_v6;
+        lab_udp(&lab, &udp, false, "x", 1);
+        lab_flush(&lab);
+        cr_assert(lab_find(&lab, &udp, 17, &flow));
+        cr_expect_eq((bool)(flow.hot.flags & FT_FLOW_SUBSCRIBER_IS_SERVER), cases[i].subscriber_is_server, "case %u",
+                     i);
+    }
+    lab_finish(&lab);
+}
+
+Test(engine, every_timeout_class_ends_a_flow_at_its_time_with_its_reason)
+{
+    enum { OPENING, ESTABLISHED, CLOSING, CLOSED, RESET, BEFORE, UNANSWERED, ANSWERED, OTHER, CASES };
+    static const uint8_t classes[CASES] = {
+        FT_TIMEOUT_tcp_opening,    FT_TIMEOUT_tcp_established, FT_TIMEOUT_tcp_closing,
+        FT_TIMEOUT_tcp_closed,     FT_TIMEOUT_tcp_closed,      FT_TIMEOUT_tcp_started_before,
+        FT_TIMEOUT_udp_unanswered, FT_TIMEOUT_udp_answered,    FT_TIMEOUT_other};
+    static const uint8_t closes[CASES] = {
+        [CLOSED] = DP_CLOSE_FIN,       [RESET] = DP_CLOSE_RST,     [OPENING] = DP_CLOSE_AGED,
+        [ESTABLISHED] = DP_CLOSE_AGED, [CLOSING] = DP_CLOSE_AGED,  [BEFORE] = DP_CLOSE_AGED,
+        [UNANSWERED] = DP_CLOSE_AGED,  [ANSWERED] = DP_CLOSE_AGED, [OTHER] = DP_CLOSE_AGED};
+    struct lab_flow flows[CASES];
+    lab_config(&lab);
+    for (unsigned i = 0; i < FT_TIMEOUT_COUNT; i++)
+        lab.config.flow_table.timeout_ns[i] = (10 + 10 * i) * LAB_SECOND_NS;
+    lab_start(&lab);
+    for (unsigned i = 0; i < CASES; i++)
+        flows[i] = flow_of(1, 2, (uint16_t)(1000 + i), (uint16_t)(i == OTHER ? 0 : 40000));
+    for (unsigned i = ESTABLISHED; i <= RESET; i++)
+        lab_handshake(&lab, &flows[i]);
+    lab_tcp(&lab, &flows[OPENING], false, TCP_SYN, NULL, 0);
+    lab_tcp(&lab, &flows[CLOSING], true, TCP_FIN, NULL, 0);
+    lab_goodbye(&lab, &flows[CLOSED]);
+    lab_tcp(&lab, &flows[RESET], true, TCP_RST, NULL, 0);
+    lab_tcp(&lab, &flows[BEFORE], false, TCP_ACK, "x", 1);
+    lab_udp(&lab, &flows[UNANSWERED], false, "x", 1);
+    lab_udp(&lab, &flows[ANSWERED], false, "x", 1);
+    lab_udp(&lab, &flows[ANSWERED], true, "x", 1);
+    flows[OTHER].client_port = 0;
+    struct frame f = lab_ip_frame(&flows[OTHER], false, 47);
+    frame_put_zeros(&f, 20);
+    lab_add(&lab, &f);
+    lab_flush(&lab);
+    lab_take_events(&lab);
+    uint64_t begin_ns = lab.now_ns;
+    for (unsigned c = 0; c < CASES; c++) {
+        struct ft_flow flow;
+        static const uint8_t protos[CASES] = {6, 6, 6, 6, 6, 6, 17, 17, 47};
+        cr_assert(lab_find(&lab, &flows[c], protos[c], &flow), "case %u", c);
+        cr_expect_eq(flow.hot.timeout_class, classes[c], "case %u: class %u", c, flow.hot.timeout_class);
+    }
+    cr_expect_eq(lab_stats(&lab).flows_started_before, 1);
+    for (unsigned class = 0; class < FT_TIMEOUT_COUNT; class ++) {
+        lab.now_ns = begin_ns + (10 + 10 * class) * LAB_SECOND_NS;
+        lab_age(&lab);
+        cr_expect_eq(lab_take_events(&lab), 0, "class %u ends early", class);
+        lab.now_ns += 5 * LAB_SECOND_NS;
+        lab_age(&lab);
+        unsigned ends = 0;
+        lab_take_events(&lab);
+        for (unsigned i = 0; i < lab.event_count; i++) {
+            const struct dp_event *event = &lab.events[i].event;
+            if (event->kind != DP_EVENT_FLOW_END)
+                continue;
+            for (unsigned c = 0; c < CASES; c++) {
+                struct ft_key key;
+                lab_key(&flows[c], event->flow.key.ip_proto, &key);
+                if (memcmp(&key, &event->flow.key, sizeof key))
+                    continue;
+                cr_expect_eq(classes[c], class);
+                cr_expect_eq(event->close, closes[c], "case %u: %s", c, dp_close_name(event->close));
+                ends++;
+            }
+        }
+        cr_expect_eq(ends, class == FT_TIMEOUT_tcp_closed ? 2 : 1, "class %u: %u ended", class, ends);
+    }
+    lab_finish(&lab);
+}
+
+Test(engine, a_flow_begins_anew_within_a_burst)
+{
+    lab_config(&lab);
+    lab_start(&lab);
+    struct lab_flow tcp = flow_of(1, 2, 1000, 80), other = flow_of(5, 6, 1000, 80);
+    lab_handshake(&lab, &tcp);
+    lab_tcp_text(&lab, &tcp, false, request);
+    lab_goodbye(&lab, &tcp);
+    lab_udp(&lab, &other, false, "x", 1);
+    struct lab_flow again = tcp;
+    memset(again.packets, 0, sizeof again.packets);
+    memset(again.bytes, 0, sizeof again.bytes);
+    lab_handshake(&lab, &again);
+    lab_tcp_text(&lab, &again, false, request);
+    lab_udp(&lab, &other, true, "x", 1);
+    lab_flush(&lab);
+    struct ft_flow flow;
+    cr_assert(lab_find(&lab, &tcp, 6, &flow));
+    for (unsigned d = 0; d < 2; d++) {
+        cr_expect_eq(flow.hot.packets[d], again.packets[d]);
+        cr_expect_eq(flow.hot.bytes[d], again.bytes[d]);
+    }
+    cr_expect_eq(lab_ledger_bytes(&lab), lab.sent_ip_bytes);
+    lab_take_events(&lab);
+    const struct lab_event *end = lab_event_of(&lab, DP_EVENT_FLOW_END, 0);
+    cr_assert(end);
+    cr_expect_eq(end->event.close, DP_CLOSE_FIN);
+    for (unsigned d = 0; d < 2; d++) {
+        cr_expect_eq(end->event.flow.hot.packets[d], tcp.packets[d]);
+        cr_expect_eq(end->event.flow.hot.bytes[d], tcp.bytes[d]);
+    }
+    cr_expect_eq(lab_stats(&lab).flows_opened, 3);
+    lab_finish(&lab);
+}
+
+/* While a reader holds the table a closed flow's slot is not used again: what is found in it is not the new flow. */
+Test(engine, packets_after_one_that_begins_anew_go_to_the_new_flow)
+{
+    lab_config(&lab);
+    lab_start(&lab);
+    int reader = ft_reader_register(lab.engine->flows);
+    cr_assert_geq(reader, 0);
+    struct lab_flow tcp = flow_of(1, 2, 1000, 80);
+    lab_handshake(&lab, &tcp);
+    lab_goodbye(&lab, &tcp);
+    lab_flush(&lab);
+    ft_reader_online(lab.engine->flows, reader);
+    struct lab_flow again = flow_of(1, 2, 1000, 80);
+    lab_handshake(&lab, &again);
+    lab_tcp_text(&lab, &again, false, request);
+    lab_flush(&lab);
+    struct ft_flow flow;
+    cr_assert(lab_find(&lab, &tcp, 6, &flow));
+    for (unsigned d = 0; d < 2; d++) {
+        cr_expect_eq(flow.hot.packets[d], again.packets[d], "%u packets", flow.hot.packets[d]);
+        cr_expect_eq(flow.hot.bytes[d], again.bytes[d]);
+    }
+    cr_expect_eq(lab_ledger_bytes(&lab), lab.sent_ip_bytes);
+    ft_reader_offline(lab.engine->flows, reader);
+    ft_reader_unregister(lab.engine->flows, reader);
+    lab_finish(&lab);
+}
+
+Test(engine, an_expired_flow_that_is_met_again_is_two_flows)
+{
+    lab_config(&lab);
+    lab_start(&lab);
+    struct lab_flow udp = flow_of(1, 2, 1000, 40000), one_fin = flow_of(1, 2, 1001, 40000);
+    lab_udp(&lab, &udp, false, "x", 1);
+    lab_handshake(&lab, &one_fin);
+    lab_tcp(&lab, &one_fin, false, TCP_FIN, NULL, 0);
+    lab_flush(&lab);
+    lab.now_ns += lab.config.flow_table.timeout_ns[FT_TIMEOUT_udp_unanswered];
+    lab_udp(&lab, &udp, true, "y", 1); /* in time, to the nanosecond */
+    lab_tcp(&lab, &one_fin, false, TCP_SYN, NULL, 0);
+    lab_flush(&lab);
+    lab_take_events(&lab);
+    cr_assert_eq(lab.event_count, 2, "%u", lab.event_count);
+    cr_expect_eq(lab.events[1].event.close, DP_CLOSE_FIN, "not %s", dp_close_name(lab.events[1].event.close));
+    cr_expect_eq(lab.events[1].event.flow.key.ip_proto, 6);
+    lab.now_ns += lab.config.flow_table.timeout_ns[FT_TIMEOUT_udp_answered] + 1;
+    lab_udp(&lab, &udp, true, "z", 1); /* too late: a new flow, whose client is the old one's server */
+    lab_udp(&lab, &udp, false, "z", 1);
+    lab_flush(&lab);
+    lab_take_events(&lab);
+    const struct lab_event *end = lab_event_of(&lab, DP_EVENT_FLOW_END, 0);
+    cr_assert(end);
+    cr_expect_eq(end->event.close, DP_CLOSE_AGED);
+    cr_expect_eq(end->event.flow.hot.packets[0], 1);
+    cr_expect_eq(end->event.flow.hot.packets[1], 1);
+    struct ft_flow flow;
+    struct ft_key key;
+    cr_assert(lab_find(&lab, &udp, 17, &flow));
+    cr_expect_eq(flow.hot.packets[0], 1);
+    cr_expect_eq(flow.hot.packets[1], 1);
+    cr_expect_neq(flow.hot.flags & FT_FLOW_CLIENT_ENDPOINT, lab_key(&udp, 17, &key));
+    cr_expect_eq(lab_stats(&lab).flows_opened, 4);
+    cr_expect_eq(lab_ledger_bytes(&lab), lab.sent_ip_bytes);
+    lab_finish(&lab);
+}
+
+Test(engine, joined_in_the_middle_is_marked_and_judged_as_established_when_both_sides_speak)
+{
+    lab_config(&lab);
+    lab_start(&lab);
+    struct lab_flow both = flow_of(1, 2, 1000, 40001), one = flow_of(1, 2, 1001, 40001),
+                    syn = flow_of(1, 2, 1002, 40001);
+    lab_tcp_text(&lab, &both, false, "\1\2\3");
+    lab_tcp_text(&lab, &both, true, "\4\5\6");
+    lab_tcp(&lab, &one, false, TCP_ACK, NULL, 0);
+    lab_tcp(&lab, &syn, false, TCP_SYN, NULL, 0);
+    lab_flush(&lab);
+    cr_expect_eq(lab_stats(&lab).flows_started_before, 2);
+    lab_close_all(&lab);
+    lab_take_events(&lab);
+    unsigned seen = 0;
+    for (unsigned i = 0; i < lab.event_count; i++) {
+        const struct ft_flow *flow = &lab.events[i].event.flow;
+        if (lab.events[i].event.kind != DP_EVENT_FLOW_END)
+            continue;
+        cr_expect_eq(lab.events[i].event.close, DP_CLOSE_END);
+        struct ft_key key;
+        lab_key(&both, 6, &key);
+        bool is_both = !memcmp(&key, &flow->key, sizeof key);
+        lab_key(&syn, 6, &key);
+        bool is_syn = !memcmp(&key, &flow->key, sizeof key);
+        cr_expect_eq((bool)(flow->hot.flags & FT_FLOW_STARTED_BEFORE), !is_syn);
+        cr_expect_str_eq(lab_protocol(&lab, flow), is_both ? "Generic TCP" : "Generic Non-Established TCP");
+        cr_expect_eq(flow->cold.payload_packets_to_verdict, is_both ? 2 : 0);
+        seen++;
+    }
+    cr_expect_eq(seen, 3);
+    lab_finish(&lab);
+}
+
+/* ---- the ledger ---- */
+
+/* Random traffic of many flows in random order, with a look at the ledger after each burst. */
+Test(engine, the_ledger_is_right_at_every_moment)
+{
+    enum { FLOWS = 60, BURSTS = 400 };
+    static const char *const payloads[] = {request, "SSH-2.0-unit_test\r\n", "\1\2\3\4", "EHLO unit.example\r\n", "x"};
+    static struct lab_flow flows[FLOWS];
+    lab_config(&lab);
+    lab_start(&lab);
+    srand(7);
+    for (unsigned i = 0; i < FLOWS; i++) {
+        flows[i] = flow_of((uint8_t)(1 + rand() % 9), (uint8_t)(10 + i % 7), (uint16_t)(1000 + i), 80);
+        flows[i].is_v6 = i % 5 == 0;
+    }
+    for (unsigned b = 0; b < BURSTS; b++) {
+        for (int n = rand() % (int)DP_BURST_MAX; n >= 0; n--) {
+            struct lab_flow *flow = &flows[rand() % FLOWS];
+            const char *payload = payloads[rand() % 5];
+            bool from_server = rand() % 2;
+            lab.side = from_server;
+            switch (rand() % 8) {
+            case 0:
+                lab_tcp(&lab, flow, from_server, TCP_SYN, NULL, 0);
+                break;
+            case 1:
+                lab_tcp(&lab, flow, from_server, rand() % 4 ? TCP_FIN : TCP_RST, NULL, 0);
+                break;
+            case 2:
+                lab_udp(&lab, flow, from_server, payload, (uint32_t)strlen(payload));
+                break;
+            default:
+                lab_tcp_text(&lab, flow, from_server, payload);
+            }
+        }
+        lab_flush(&lab);
+        lab.now_ns += (uint64_t)(rand() % 8) * LAB_SECOND_NS;
+        if (b % 3 == 0)
+            lab_age(&lab);
+        lab_take_events(&lab);
+        cr_assert_eq(lab_ledger_bytes(&lab), lab.sent_ip_bytes, "burst %u", b);
+    }
+    struct dp_stats stats = lab_stats(&lab);
+    cr_expect_gt(stats.flows_opened, 200);
+    cr_expect_gt(stats.closes[DP_CLOSE_FIN], 10);
+    cr_expect_gt(stats.closes[DP_CLOSE_RST], 10);
+    cr_expect_gt(stats.closes[DP_CLOSE_AGED], 10);
+    lab_expect_partition(&lab);
+    lab_close_all(&lab);
+    cr_expect_eq(lab_ledger_bytes(&lab), lab.sent_ip_bytes);
+    lab_finish(&lab);
+}
+
+/* Sum of end events of the same traffic: per direction, nothing is lost or doubled between flows. */
+Test(engine, events_of_ended_flows_carry_all_packets_and_bytes)
+{
+    static struct lab_flow flows[40];
+    uint64_t sent[2][2] = {{0}}, told[2][2] = {{0}};
+    lab_config(&lab);
+    lab.config.flow_events = false;
+    lab_start(&lab);
+    srand(3);
+    for (unsigned i = 0; i < 40; i++)
+        flows[i] = flow_of(1, 2, (uint16_t)(1000 + i), 80);
+    for (unsigned n = 0; n < 3000; n++) {
+        struct lab_flow *flow = &flows[rand() % 40];
+        static const uint8_t flags[] = {TCP_SYN, TCP_ACK, TCP_ACK, TCP_ACK, TCP_ACK, TCP_FIN, TCP_RST};
+        lab_tcp(&lab, flow, false, flags[rand() % 7], "abcdef", (uint32_t)(rand() % 7));
+        if (rand() % 3)
+            lab_tcp(&lab, flow, true, TCP_ACK, "0123456789", (uint32_t)(rand() % 11));
+        if (rand() % 50 == 0)
+            lab.now_ns += 20 * LAB_SECOND_NS;
+    }
+    lab_flush(&lab);
+    lab_close_all(&lab);
+    lab_take_events(&lab);
+    for (unsigned i = 0; i < lab.event_count; i++) {
+        const struct ft_flow *flow = &lab.events[i].event.flow;
+        cr_assert_eq(lab.events[i].event.kind, DP_EVENT_FLOW_END);
+        struct ft_key key;
+        /* a flow may have begun with the server's packet */
+        bool swapped = lab_key(&flows[0], 6, &key) != (flow->hot.flags & FT_FLOW_CLIENT_ENDPOINT);
+        for (unsigned d = 0; d < 2; d++) {
+            told[d ^ swapped][0] += flow->hot.packets[d];
+            told[d ^ swapped][1] += flow->hot.bytes[d];
+        }
+    }
+    for (unsigned i = 0; i < 40; i++)
+        for (unsigned d = 0; d < 2; d++) {
+            sent[d][0] += flows[i].packets[d];
+            sent[d][1] += flows[i].bytes[d];
+        }
+    for (unsigned d = 0; d < 2; d++) {
+        cr_expect_eq(told[d][0], sent[d][0], "%lu packets of %lu", told[d][0], sent[d][0]);
+        cr_expect_eq(told[d][1], sent[d][1], "%lu bytes of %lu", told[d][1], sent[d][1]);
+    }
+    cr_expect_gt(lab.event_count, 100);
+    lab_finish(&lab);
+}
+
+Test(engine, counts_pass_32_bits)
+{
+    lab_config(&lab);
+    lab_start(&lab);
+    struct lab_flow udp = flow_of(1, 2, 1000, 53);
+    struct ft_flow flow;
+    lab_udp(&lab, &udp, false, "GET", 3);
+    lab_flush(&lab);
+    for (unsigned i = 0; i < 20; i++)
+        lab_udp(&lab, &udp, false, "\1\2\3", 3);
+    lab_flush(&lab);
+    cr_assert(lab_find(&lab, &udp, 17, &flow));
+    cr_assert(flow.hot.flags & FT_FLOW_DECIDED);
+    struct ft_hot *hot = ft_hot(lab.engine->flows, lab.last_slot);
+    hot->packets[0] = UINT32_MAX - 1;
+    hot->packets[1] = UINT32_MAX;
+    for (unsigned i = 0; i < 3; i++)
+        lab_udp(&lab, &udp, false, "x", 1);
+    lab_udp(&lab, &udp, true, "x", 1);
+    lab_flush(&lab);
+    cr_assert(lab_find(&lab, &udp, 17, &flow));
+    cr_expect_eq(flow.hot.packets[0], 1);
+    cr_expect_eq(flow.cold.packets_high[0], 1);
+    cr_expect_eq(flow.hot.packets[1], 0);
+    cr_expect_eq(flow.cold.packets_high[1], 1);
+    lab_finish(&lab);
+}
