@@ -299,13 +299,16 @@ class Engine(Program):
         return {row["reason"]: row["packets"] for row in self.show("drops") if row["packets"]}
 
     def wait_at_rest(self):
-        """Statistics when nothing has come for a while and every packet has its outcome."""
-        last = [None]
+        """Statistics when nothing has come for half a second."""
+        same = [None]
 
         def at_rest():
-            before, last[0] = last[0], self.stats()
-            time.sleep(0.15)
-            return before and before["received_packets"] == last[0]["received_packets"] and last[0]
+            stats = self.stats()
+            if same[0] is None or stats["received_packets"] != same[0]["received_packets"]:
+                same[:] = []
+            same.append(stats)
+            time.sleep(0.125)
+            return len(same) > 4 and stats
 
         return wait_for("traffic comes to rest", at_rest)
 
@@ -348,13 +351,15 @@ class Lab:
     serial = 0
     open_labs = []
 
-    def __init__(self, ipv6=False):
+    def __init__(self, ipv6=False, links=1):
+        """With `links` > 1 there is c1 10.9.1.1 --- p2 | bump | p3 --- s1 10.9.1.2, and so on."""
         Lab.serial += 1
         Lab.open_labs.append(self)
         base = f"{PREFIX}{os.getpid()}-{Lab.serial}"
         self.client, self.bump, self.server = (f"{base}-{n}" for n in ("client", "bump", "server"))
         self.folder = tempfile.mkdtemp(prefix=PREFIX)
         self.programs, self.observers = [], []
+        self.links = links
         try:
             self._build(ipv6)
         except BaseException:
@@ -376,27 +381,29 @@ class Lab:
             settings += ["net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.router_solicitations=0"]
             command("ip", "netns", "exec", namespace, "sysctl", "-qw", *settings)
             command("ip", "-n", namespace, "link", "set", "lo", "up")
-        for host, outside, within in ((self.client, "c0", "p0"), (self.server, "s0", "p1")):
-            command("ip", "link", "add", outside, "netns", host, "type", "veth", "peer", "name", within, "netns", self.bump)
-            command("ip", "netns", "exec", host, "ethtool", "-K", outside, "tx", "off", "rx", "off", "gro", "off")
-            command("ip", "-n", self.bump, "link", "set", within, "up")
-            command("ip", "-n", host, "link", "set", outside, "up")
-        for host, interface, address, address_v6 in ((self.client, "c0", CLIENT_IP, CLIENT_IPV6),
-                                                     (self.server, "s0", SERVER_IP, SERVER_IPV6)):
-            command("ip", "-n", host, "addr", "add", f"{address}/24", "dev", interface)
-            if ipv6:
-                command("ip", "-n", host, "addr", "add", f"{address_v6}/64", "dev", interface, "nodad")
+        for link in range(self.links):
+            for host, outside, within, last in ((self.client, f"c{link}", f"p{2 * link}", 1), (self.server, f"s{link}", f"p{2 * link + 1}", 2)):
+                command("ip", "link", "add", outside, "netns", host, "type", "veth", "peer", "name", within, "netns", self.bump)
+                command("ip", "netns", "exec", host, "ethtool", "-K", outside, "tx", "off", "rx", "off", "gro", "off")
+                command("ip", "-n", self.bump, "link", "set", within, "up")
+                command("ip", "-n", host, "link", "set", outside, "up")
+                command("ip", "-n", host, "addr", "add", f"10.9.{link}.{last}/24", "dev", outside)
+                if ipv6:
+                    command("ip", "-n", host, "addr", "add", f"fd00:{9 + link:x}::{last}/64", "dev", outside, "nodad")
 
     def path(self, name):
         return os.path.join(self.folder, name)
 
-    def config(self, workers=1, port="net_af_packet{n},iface=p{n},framecnt=4096", mode="inline", rdr=None, **sections):
-        """A configuration; `rdr` adds to or replaces its keys of that section."""
+    def config(self, workers=1, port="net_af_packet{n},iface=p{n},framecnt=4096", mode="inline", rdr=None, flow_table=None, **sections):
+        """A configuration; `rdr` and `flow_table` add to or replace keys of theirs."""
         return {
-            "links": [{"name": "lab", "subscriber": port.format(n=0), "network": port.format(n=1), "mode": mode}],
+            "links": [
+                {"name": f"lab{link or ''}", "subscriber": port.format(n=2 * link), "network": port.format(n=2 * link + 1), "mode": mode}
+                for link in range(self.links)
+            ],
             "workers": {"count": workers, "idle": "yield"},
             "memory": {"hugepages": "off"},
-            "flow_table": {"capacity_flows": 65536},
+            "flow_table": {"capacity_flows": 65536, **(flow_table or {})},
             "rdr": {
                 "destinations": [{"host": "127.0.0.1", "port": RECORDS_PORT}],
                 "transaction_usage": True,
@@ -406,9 +413,9 @@ class Lab:
             **sections,
         }
 
-    def observe(self):
+    def observe(self, link=0):
         """Observers at both hosts: (client's, server's)."""
-        self.observers += [Observer(self.client, "c0"), Observer(self.server, "s0")]
+        self.observers += [Observer(self.client, f"c{link}"), Observer(self.server, f"s{link}")]
         return self.observers[-2:]
 
     def interface_counters(self, namespace, interface):

@@ -109,6 +109,14 @@ class End(unittest.TestCase):
                 self.assertEqual(received, up_got.frames.total() + down_got.frames.total())
                 self.assertEqual(forwarded, sum(p for seen in (up_got, down_got) for p, _ in seen.flows.values()))
 
+    def test_term_at_any_moment_of_the_start(self):
+        with lab.Lab() as the_lab:
+            for delay_ms in range(0, 500, 60):
+                engine = lab.Engine(the_lab, the_lab.config(2, rdr={"destinations": []}))
+                time.sleep(delay_ms / 1000)
+                self.assertIn(engine.stop(), (0, -signal.SIGTERM), engine.log())
+                self.assertFalse(os.path.exists(engine.socket_path), f"after {delay_ms} ms")
+
     def test_without_a_collector_the_queue_bounds_what_is_kept_and_the_end_says_so(self):
         with lab.Lab() as the_lab:
             config = the_lab.config(2, rdr={"queue_kib": 16}, flow_table={"timeouts_s": {"udp_unanswered": 1}})
@@ -180,6 +188,30 @@ class Collectors(unittest.TestCase):
             self.assertEqual(said["made"], said["sent"] + said["discarded"] + said["unconfirmed"])
             self.assertEqual(said["discarded"], 0)
             self.assertEqual(client_ports(second), list(range(32000, 32000 + FLOWS)))
+
+    def test_slow_one_gets_what_the_queue_can_hold(self):
+        with lab.Lab() as the_lab:
+            collector = lab.Collector(the_lab).wait_listening()
+            config = the_lab.config(2, rdr={"queue_kib": 16}, flow_table={"timeouts_s": {"udp_unanswered": 1}})
+            engine = lab.Engine(the_lab, config).wait_running()
+            stream = Stream(the_lab)
+            collector.signal(signal.SIGSTOP)
+            flows = send_datagrams(the_lab, 20000, 3000)
+            self.finish_flows(engine, flows)
+            stats = lab.wait_for("the queue overflows", lambda: (s := engine.stats())["records_discarded"] and s)
+            assert_partition(self, stats)
+            self.assertGreater(stats["records_queued"], 0)
+            stream.wait_progress()
+            collector.signal(signal.SIGCONT)
+            lab.wait_for("records arrive", lambda: engine.stats()["records_queued"] == 0)
+            stream.wait_progress()
+            stream.close()
+            self.assertEqual(engine.wait_at_rest()["dropped_packets"], 0)
+            self.assertEqual(engine.stop(), 0, engine.log())
+            self.assertEqual(collector.stop(), 0, collector.log())
+            said = last_words(engine)
+            self.assertEqual(said["made"], said["sent"] + said["discarded"] + said["unconfirmed"])
+            self.assertEqual((said["unconfirmed"], said["sent"]), (0, collector.totals()["stored"]))
 
 
 class Trouble(unittest.TestCase):

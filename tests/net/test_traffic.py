@@ -112,7 +112,9 @@ class Traffic:
         cls.addClassCleanup(cls.lab.close)
         exchanges = Exchanges(cls.lab)
         cls.collector = lab.Collector(cls.lab).wait_listening()
-        cls.engine = lab.Engine(cls.lab, cls.lab.config(cls.workers, rdr={"link_usage_interval_s": 1})).wait_running()
+        timeouts = {"tcp_closed": 600}  # closed flows are there to be shown, however slow the machine is
+        config = cls.lab.config(cls.workers, rdr={"link_usage_interval_s": 1}, flow_table={"timeouts_s": timeouts})
+        cls.engine = lab.Engine(cls.lab, config).wait_running()
         lab.Program(cls.lab, cls.lab.server, "servers", lab.sys.executable, SERVERS, cls.lab.folder).wait_until("ready")
         cls.kernel_sent, cls.kernel_got = -cls.lab.sent_by_hosts(), -cls.lab.got_by_hosts()
         client, server = cls.lab.observe()
