@@ -97,6 +97,7 @@ static int run(const struct dp_config *config)
     char error[DP_ERROR_BYTES];
     uint32_t cpus[DP_WORKERS_MAX];
     struct dp_eal_options eal;
+    catch_signals(); /* before the start: a signal in the middle of it ends the run in order as well */
     dp_eal_options_config(&eal, config, cpus);
     if (dp_eal_start(&eal, error, sizeof error))
         return fail(CLI_RUNTIME, error);
@@ -109,7 +110,6 @@ static int run(const struct dp_config *config)
     if (!control || dp_run_start(engine, error, sizeof error)) {
         result = fail(CLI_RUNTIME, error);
     } else {
-        catch_signals();
         say_started(engine);
         while (!stop_signals)
             dp_control_poll(control, CONTROL_WAIT_MS);
