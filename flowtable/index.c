@@ -43,10 +43,9 @@ static void place_set(struct ft_bucket *bucket, unsigned place, uint16_t tag, ft
 
 /* ---- lookup ---- */
 
-static ft_slot bucket_find(const struct ft *ft, const struct ft_bucket *bucket, uint32_t places,
-                           const struct ft_key *key)
+static ft_slot bucket_find(const struct ft *ft, const struct ft_bucket *bucket, uint16_t tag, const struct ft_key *key)
 {
-    for (; places; places &= places - 1) {
+    for (uint32_t places = places_of(bucket, tag); places; places &= places - 1) {
         ft_slot slot = bucket->slot[first_place(places)];
         if (likely(ft_slot_holds(ft, slot, key)))
             return slot;
@@ -54,21 +53,114 @@ static ft_slot bucket_find(const struct ft *ft, const struct ft_bucket *bucket, 
     return FT_SLOT_NONE;
 }
 
-/* Keys of the burst that may stand in their second bucket: few, so a second pass with prefetches of its own. */
-static uint32_t lookup_second(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], uint32_t pending,
-                              ft_slot ret_slots[])
+static ft_slot find(const struct ft *ft, const struct ft_key *key, uint64_t hash)
 {
-    uint32_t hits = 0, buckets[FT_BURST_MAX];
-    for (uint32_t left = pending; left; left &= left - 1) {
-        unsigned i = first_place(left);
-        buckets[i] = ft_other_bucket(ft, (uint8_t)hashes[i], ft_first_bucket(ft, hashes[i]), ft_tag(hashes[i]));
-        rte_prefetch0(&ft->buckets[buckets[i]]);
+    uint16_t tag = ft_tag(hash);
+    uint32_t first = ft_first_bucket(ft, hash);
+    ft_slot slot = bucket_find(ft, &ft->buckets[first], tag, key);
+    if (slot == FT_SLOT_NONE && ft->buckets[first].overflow)
+        slot = bucket_find(ft, &ft->buckets[ft_other_bucket(ft, (uint8_t)hash, first, tag)], tag, key);
+    return slot;
+}
+
+/*
+ * The slot of the first place that has the tag. Without one: the slot of the last place, which is 0 in most buckets
+ * (places fill from the first on), so that fetching its line costs nothing.
+ */
+static inline ft_slot candidate(const struct ft_bucket *bucket, uint16_t tag, bool *ret_found)
+{
+    __m128i tags = _mm_load_si128((const __m128i *)(const void *)bucket->tag);
+    /* Two bits a place. */
+    uint32_t bits = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag)));
+    *ret_found = bits != 0;
+    return bucket->slot[(unsigned)__builtin_ctz(bits | 1u << 14) / 2];
+}
+
+/* All of the key but an IPv6 flow's addresses; without branches. */
+static inline bool hot_matches(const struct ft_hot *hot, const struct ft_key *key)
+{
+    uint32_t low, high;
+    uint64_t addr, ports, hot_addr, hot_ports;
+    uint16_t last, hot_last;
+    memcpy(&low, key->addr[0], 4);
+    memcpy(&high, key->addr[1], 4);
+    memcpy(&ports, key->port_be16, 8);
+    memcpy(&last, &key->ip_proto, 2);
+    addr = ((uint64_t)high << 32 | low) & ((uint64_t)key->is_v6 - 1);
+    memcpy(&hot_addr, hot->addr_v4, 8);
+    memcpy(&hot_ports, hot->port_be16, 8);
+    memcpy(&hot_last, &hot->ip_proto, 2);
+    return ((addr ^ hot_addr) | (ports ^ hot_ports) | (uint64_t)(last ^ hot_last)) == 0;
+}
+
+static inline bool v6_matches(const struct ft_v6 *v6, const struct ft_key *key)
+{
+    return memcmp(v6->addr, key->addr, sizeof v6->addr) == 0;
+}
+
+void ft_prefetch_index(struct ft *ft, const uint64_t hashes[], unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        rte_prefetch0(&ft->buckets[ft_first_bucket(ft, hashes[i])]);
+}
+
+void ft_prefetch_flows(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        bool found;
+        ft_slot slot = candidate(&ft->buckets[ft_first_bucket(ft, hashes[i])], ft_tag(hashes[i]), &found);
+        rte_prefetch0(&ft->arrays.hot[slot]);
+        if (keys[i].is_v6)
+            rte_prefetch0(&ft->v6[slot]);
     }
-    for (uint32_t left = pending; left; left &= left - 1) {
-        unsigned i = first_place(left);
+}
+
+/* A burst's state between the steps of its look-up; masks have a bit a key. */
+struct burst {
+    const struct ft_key *keys;
+    const uint64_t *hashes;
+    ft_slot *slots; /* candidates, then results */
+    unsigned count;
+    uint32_t v6;
+    uint32_t found;  /* has a candidate */
+    uint32_t second; /* has none, but its bucket has overflowed */
+};
+
+/* Reads the buckets and fetches what the candidates need next. */
+static inline void find_candidates(const struct ft *ft, struct burst *burst, const uint32_t buckets[])
+{
+    uint32_t v6 = 0, found = 0, second = 0;
+    for (unsigned i = 0; i < burst->count; i++) {
         const struct ft_bucket *bucket = &ft->buckets[buckets[i]];
-        ret_slots[i] = bucket_find(ft, bucket, places_of(bucket, ft_tag(hashes[i])), &keys[i]);
-        hits |= (uint32_t)(ret_slots[i] != FT_SLOT_NONE) << i;
+        bool is_found;
+        burst->slots[i] = candidate(bucket, ft_tag(burst->hashes[i]), &is_found);
+        rte_prefetch0(&ft->arrays.hot[burst->slots[i]]);
+        v6 |= (uint32_t)burst->keys[i].is_v6 << i;
+        found |= (uint32_t)is_found << i;
+        second |= (uint32_t)(!is_found & (bucket->overflow != 0)) << i;
+    }
+    for (uint32_t left = v6 & found; left; left &= left - 1)
+        rte_prefetch0(&ft->v6[burst->slots[first_place(left)]]);
+    for (uint32_t left = second; left; left &= left - 1) {
+        unsigned i = first_place(left);
+        uint64_t hash = burst->hashes[i];
+        rte_prefetch0(&ft->buckets[ft_other_bucket(ft, (uint8_t)hash, buckets[i], ft_tag(hash))]);
+    }
+    burst->v6 = v6;
+    burst->found = found;
+    burst->second = second;
+}
+
+/* The candidates that are the flow. */
+static inline uint32_t compare_candidates(const struct ft *ft, const struct burst *burst)
+{
+    uint32_t hits = 0;
+    for (unsigned i = 0; i < burst->count; i++)
+        hits |= (uint32_t)hot_matches(&ft->arrays.hot[burst->slots[i]], &burst->keys[i]) << i;
+    hits &= burst->found;
+    for (uint32_t left = hits & burst->v6; left; left &= left - 1) {
+        unsigned i = first_place(left);
+        hits ^= (uint32_t)!v6_matches(&ft->v6[burst->slots[i]], &burst->keys[i]) << i;
     }
     return hits;
 }
@@ -76,30 +168,24 @@ static uint32_t lookup_second(struct ft *ft, const struct ft_key keys[], const u
 uint32_t ft_lookup_bulk(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], unsigned count,
                         ft_slot ret_slots[])
 {
-    const struct ft_bucket *buckets[FT_BURST_MAX];
-    uint8_t places[FT_BURST_MAX];
+    uint32_t buckets[FT_BURST_MAX];
+    struct burst burst = {.keys = keys, .hashes = hashes, .slots = ret_slots, .count = count};
     for (unsigned i = 0; i < count; i++) {
-        buckets[i] = &ft->buckets[ft_first_bucket(ft, hashes[i])];
-        rte_prefetch0(buckets[i]);
+        buckets[i] = ft_first_bucket(ft, hashes[i]);
+        rte_prefetch0(&ft->buckets[buckets[i]]);
     }
-    for (unsigned i = 0; i < count; i++) {
-        places[i] = (uint8_t)places_of(buckets[i], ft_tag(hashes[i]));
-        if (places[i]) {
-            ft_slot slot = buckets[i]->slot[first_place(places[i])];
-            rte_prefetch0(&ft->arrays.hot[slot]);
-            if (keys[i].is_v6)
-                rte_prefetch0(&ft->v6[slot]);
-        }
+    find_candidates(ft, &burst, buckets);
+    uint32_t hits = compare_candidates(ft, &burst);
+
+    uint32_t missed = ~hits & (uint32_t)((UINT64_C(1) << count) - 1);
+    for (uint32_t left = missed; left; left &= left - 1)
+        ret_slots[first_place(left)] = FT_SLOT_NONE;
+    /* Few: keys in their second bucket, and tags that two keys have in common. */
+    for (uint32_t left = missed & (burst.found | burst.second); left; left &= left - 1) {
+        unsigned i = first_place(left);
+        ret_slots[i] = find(ft, &keys[i], hashes[i]);
+        hits |= (uint32_t)(ret_slots[i] != FT_SLOT_NONE) << i;
     }
-    uint32_t hits = 0, pending = 0;
-    for (unsigned i = 0; i < count; i++) {
-        ret_slots[i] = bucket_find(ft, buckets[i], places[i], &keys[i]);
-        uint32_t hit = ret_slots[i] != FT_SLOT_NONE;
-        hits |= hit << i;
-        pending |= (uint32_t)(!hit && buckets[i]->overflow) << i;
-    }
-    if (unlikely(pending))
-        hits |= lookup_second(ft, keys, hashes, pending, ret_slots);
     return hits;
 }
 

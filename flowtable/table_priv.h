@@ -168,10 +168,10 @@ static inline uint16_t ft_tag(uint64_t hash)
     return tag ? tag : 1;
 }
 
+/* shard * n + (upper half of the hash scaled to 0..n-1), in one multiplication: n has at most 24 bits. */
 static inline uint32_t ft_first_bucket(const struct ft *ft, uint64_t hash)
 {
-    uint32_t within = (uint32_t)((hash >> 32) * ft->shard_buckets >> 32);
-    return (uint32_t)(hash & 0xff) * ft->shard_buckets + within;
+    return (uint32_t)(((hash & 0xff) << 32 | hash >> 32) * ft->shard_buckets >> 32);
 }
 
 /*

@@ -137,6 +137,10 @@ static void model_burst(struct model *m, uint32_t fill_pct)
         keys[i] = m->flows[numbers[i]].key;
         hashes[i] = m->flows[numbers[i]].hash;
     }
+    if (pick(m, 2)) { /* hints: they change no answer */
+        ft_prefetch_index(m->ft, hashes, count);
+        ft_prefetch_flows(m->ft, keys, hashes, count);
+    }
     uint32_t hits = ft_lookup_bulk(m->ft, keys, hashes, count, slots);
     for (unsigned i = 0; i < count; i++) {
         const struct model_flow *flow = &m->flows[numbers[i]];
