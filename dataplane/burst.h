@@ -44,13 +44,15 @@ struct dp_burst {
     uint32_t ordinal[DP_BURST_MAX]; /* number of the packet within its flow, from 1 */
     ft_slot slot[DP_BURST_MAX];     /* FT_SLOT_NONE: no flow */
     struct dp_view view[DP_BURST_MAX];
-    struct dp_fragment_credit credit[DP_BURST_MAX]; /* packets == 0: none; valid when resolved */
+    uint64_t hash[DP_BURST_MAX]; /* ft_hash() of the key; valid when parsed */
+    uint32_t credited;           /* mask: packets that bring a credit along; credit[] is valid for these alone */
+    struct dp_fragment_credit credit[DP_BURST_MAX];
 };
 
 /* What of it travels in the mbuf's private area when a packet is handed to its owner. */
 struct dp_meta {
     struct dp_view view;
-    struct dp_fragment_credit credit;
+    struct dp_fragment_credit credit; /* packets == 0: none */
     uint64_t now_ns, number;
     uint8_t link, side, link_type, resolved;
     uint8_t outcome; /* of a packet on its way to the sender of its port */
@@ -62,7 +64,10 @@ struct dp_worker;
 void dp_stage_parse(struct dp_worker *worker, struct dp_burst *burst);
 /* Hands strays to their owners' rings and takes them out of the burst; names the flows of fragments. */
 void dp_stage_route(struct dp_worker *worker, struct dp_burst *burst);
-/* Finds or makes the flows of packets [begin, count): key, TCP state, times, packet counts. Returns where it stopped. */
+/*
+ * Finds or makes the flows of packets [begin, count): key, TCP state, times, packet counts. A packet that changes nothing of a
+ * decided flow but its counters is finished here (the fast path). Returns where it stopped.
+ */
 unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigned begin);
 /* The following three work on packets [begin, end). */
 void dp_stage_classify(struct dp_worker *worker, struct dp_burst *burst, unsigned begin, unsigned end);

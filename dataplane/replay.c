@@ -364,6 +364,7 @@ void dp_replay_reset(struct dp_replay *replay)
         dp_fragments_stats_reset(worker->fragments);
         worker->sweep_shard = 0;
         worker->now_ns = 0;
+        worker->swept_ns = worker->sweep_due_slots = 0;
         atomic_store_explicit(&replay->runners[i].finished, 0, memory_order_relaxed);
     }
 }

@@ -1,8 +1,6 @@
 #include "dataplane/worker.h"
 
-/* Each time that a direction's bytes cross a multiple of this, what no record has carried yet is looked at. */
-#define CHECK_SHIFT 28
-#define CHECK_BYTES (UINT64_C(1) << CHECK_SHIFT)
+#define CHECK_BYTES (UINT64_C(1) << DP_VOLUME_CHECK_SHIFT)
 
 /* True when a record could not carry any more what will have come by the next time that it is looked at. */
 static bool volume_is_due(const struct ft_hot *hot, const struct ft_cold *cold, uint8_t from_server, uint64_t total)
@@ -32,7 +30,7 @@ void dp_account_bytes(struct dp_worker *worker, ft_slot slot, uint8_t from_serve
 {
     struct ft_hot *hot = ft_hot(worker->engine->flows, slot);
     uint64_t total = hot->bytes[from_server] + bytes;
-    bool crossed = total >> CHECK_SHIFT != hot->bytes[from_server] >> CHECK_SHIFT;
+    bool crossed = total >> DP_VOLUME_CHECK_SHIFT != hot->bytes[from_server] >> DP_VOLUME_CHECK_SHIFT;
     /* Before the addition: what is reported then is within the limit. */
     if (unlikely(crossed) && volume_is_due(hot, ft_cold(worker->engine->flows, slot), from_server, total))
         report_interim(worker, slot, now_ns);
@@ -52,8 +50,8 @@ void dp_stage_account(struct dp_worker *worker, struct dp_burst *burst, unsigned
         if (burst->outcome[i] != DP_OUTCOME_NONE)
             continue;
         dp_account_bytes(worker, burst->slot[i], burst->from_server[i], burst->view[i].ip_bytes, burst->now_ns[i]);
-        const struct dp_fragment_credit *credit = &burst->credit[i];
-        if (unlikely(credit->packets)) {
+        if (unlikely(burst->credited & 1u << i)) {
+            const struct dp_fragment_credit *credit = &burst->credit[i];
             uint8_t from_server =
                 credit->swap ^ (ft_hot(worker->engine->flows, burst->slot[i])->flags & FT_FLOW_CLIENT_ENDPOINT);
             dp_account_bytes(worker, burst->slot[i], from_server, credit->bytes, burst->now_ns[i]);

@@ -68,7 +68,6 @@ struct flow_opening {
 /* A flow begins with this packet, or with those of its datagram that came before their first fragment. */
 static struct flow_opening opening_of(const struct dp_burst *burst, unsigned i, const struct ft_key *key, uint64_t hash)
 {
-    const struct dp_fragment_credit *credit = &burst->credit[i];
     struct flow_opening opening = {.key = key,
                                    .hash = hash,
                                    .number = burst->number[i],
@@ -77,9 +76,9 @@ static struct flow_opening opening_of(const struct dp_burst *burst, unsigned i, 
                                    .link = burst->link[i],
                                    .side = burst->side[i],
                                    .tcp_flags = burst->view[i].tcp_flags};
-    if (credit->packets) {
-        opening.number = credit->origin.number;
-        opening.now_ns = credit->first_ns;
+    if (burst->credited & 1u << i) {
+        opening.number = burst->credit[i].origin.number;
+        opening.now_ns = burst->credit[i].first_ns;
     }
     return opening;
 }
@@ -151,7 +150,7 @@ static void touch(struct dp_worker *worker, struct dp_burst *burst, unsigned i, 
 
     ft_write_begin(hot);
     count_packets(flows, slot, hot, from_server, 1);
-    if (unlikely(burst->credit[i].packets))
+    if (unlikely(burst->credited & 1u << i))
         count_packets(flows, slot, hot, burst->credit[i].swap ^ (hot->flags & FT_FLOW_CLIENT_ENDPOINT),
                       burst->credit[i].packets);
     if (burst->now_ns[i] > hot->last_ns)
@@ -175,6 +174,39 @@ static void touch(struct dp_worker *worker, struct dp_burst *burst, unsigned i, 
     burst->ordinal[i] = hot->packets[0] + hot->packets[1];
 }
 
+/* Nothing but counters to change: a decided flow, answered, open, in time; of TCP an ACK of an established one. */
+static bool is_plain(const struct ft *flows, const struct ft_hot *hot, const struct dp_view *view, uint64_t now_ns)
+{
+    const unsigned want = FT_FLOW_DECIDED | FT_FLOW_ANSWERED;
+    const unsigned refuse = FT_FLOW_FINISHED | FT_FLOW_RESET;
+    if ((hot->flags & (want | refuse)) != want || ft_expired(flows, hot, now_ns))
+        return false;
+    return view->key.ip_proto != IP_PROTO_TCP ||
+           (hot->tcp_state == FT_TCP_ESTABLISHED && ft_tcp_event(view->tcp_flags) == FT_TCP_EVENT_ACK);
+}
+
+/* The fast path: all that later stages would do for a plain packet, in one write of one line. False when a count would carry. */
+static bool pass_plain(struct dp_worker *worker, struct dp_burst *burst, unsigned i, struct ft_hot *hot)
+{
+    const struct dp_view *view = &burst->view[i];
+    uint8_t from_server = view->swap ^ (hot->flags & FT_FLOW_CLIENT_ENDPOINT);
+    uint64_t bytes = hot->bytes[from_server] + view->ip_bytes;
+    uint32_t packets = hot->packets[from_server] + 1;
+    if (unlikely(!packets || bytes >> DP_VOLUME_CHECK_SHIFT != hot->bytes[from_server] >> DP_VOLUME_CHECK_SHIFT))
+        return false;
+    ft_write_begin(hot);
+    FT_SET(hot->packets[from_server], packets);
+    FT_SET(hot->bytes[from_server], bytes);
+    if (burst->now_ns[i] > hot->last_ns)
+        FT_SET(hot->last_ns, burst->now_ns[i]);
+    ft_write_end(hot);
+    unsigned down = from_server ^ ft_flow_up_direction(hot);
+    struct dp_usage *usage = &worker->usage[hot->flags >> FT_FLOW_LINK_SHIFT][worker->engine->service_of[hot->name]];
+    DP_COUNT(usage->bytes[down], view->ip_bytes);
+    burst->outcome[i] = DP_OUTCOME_forwarded;
+    return true;
+}
+
 unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigned begin)
 {
     struct ft *flows = worker->engine->flows;
@@ -187,7 +219,7 @@ unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigne
         if (burst->outcome[i] != DP_OUTCOME_NONE)
             continue;
         keys[count] = burst->view[i].key;
-        hashes[count] = ft_hash(flows, &keys[count]);
+        hashes[count] = burst->hash[i];
         index[count++] = (uint8_t)i;
     }
     if (count)
@@ -199,6 +231,12 @@ unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigne
         const struct dp_view *view = &burst->view[i];
         if (slots[k] == FT_SLOT_NONE && changed)
             ft_lookup_bulk(flows, &keys[k], &hashes[k], 1, &slots[k]);
+        if (likely(slots[k] != FT_SLOT_NONE)) {
+            struct ft_hot *hot = ft_hot(flows, slots[k]);
+            if (is_plain(flows, hot, view, burst->now_ns[i]) && likely(!(burst->credited & 1u << i)) &&
+                pass_plain(worker, burst, i, hot))
+                continue;
+        }
         if (slots[k] != FT_SLOT_NONE && begins_anew(worker, ft_hot(flows, slots[k]), view, burst->now_ns[i])) {
             if (k)
                 return i; /* earlier packets of this burst may still hold the flow */
@@ -211,7 +249,8 @@ unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigne
             int error = open_flow(worker, &opening, &slots[k]);
             if (error) {
                 burst->outcome[i] = outcome_of_refusal(error);
-                DP_COUNT(worker->stats.uncredited_fragments, burst->credit[i].packets);
+                if (burst->credited & 1u << i)
+                    DP_COUNT(worker->stats.uncredited_fragments, burst->credit[i].packets);
                 continue;
             }
             changed = true;

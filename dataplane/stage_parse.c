@@ -2,11 +2,11 @@
 
 void dp_stage_parse(struct dp_worker *worker, struct dp_burst *burst)
 {
+    burst->credited = 0;
     for (unsigned i = 0; i < burst->count; i++) {
         struct dp_view *view = &burst->view[i];
         dp_parse(burst->mbuf[i], burst->link_type[i], view);
         burst->resolved[i] = false;
-        burst->credit[i].packets = 0;
         if (view->result != DP_PARSE_ok) {
             burst->outcome[i] = dp_outcome_of_parse(view->result);
             continue;
@@ -14,6 +14,7 @@ void dp_stage_parse(struct dp_worker *worker, struct dp_burst *burst)
         if (view->flags & DP_VIEW_TRUNCATED)
             DP_COUNT(worker->stats.truncated, 1);
         burst->outcome[i] = DP_OUTCOME_NONE;
-        burst->shard[i] = ft_shard_of(&view->key);
+        burst->hash[i] = ft_hash(worker->engine->flows, &view->key);
+        burst->shard[i] = (uint8_t)burst->hash[i]; /* its low byte is the public shard */
     }
 }

@@ -5,7 +5,9 @@ static void hand_off(struct dp_worker *worker, struct dp_burst *burst, unsigned 
 {
     struct dp_meta *meta = rte_mbuf_to_priv(burst->mbuf[i]);
     meta->view = burst->view[i];
-    meta->credit = burst->credit[i];
+    meta->credit.packets = 0;
+    if (burst->credited & 1u << i)
+        meta->credit = burst->credit[i];
     meta->now_ns = burst->now_ns[i];
     meta->number = burst->number[i];
     meta->link = burst->link[i];
@@ -15,7 +17,7 @@ static void hand_off(struct dp_worker *worker, struct dp_burst *burst, unsigned 
     struct rte_ring *ring = worker->engine->workers[owner]->handoff[worker->number];
     if (rte_ring_sp_enqueue(ring, burst->mbuf[i])) {
         burst->outcome[i] = DP_OUTCOME_handoff_full;
-        DP_COUNT(worker->stats.uncredited_fragments, burst->credit[i].packets);
+        DP_COUNT(worker->stats.uncredited_fragments, meta->credit.packets);
         return;
     }
     DP_COUNT(worker->stats.handed_off, 1);
@@ -47,7 +49,9 @@ static bool resolve_fragment(struct dp_worker *worker, struct dp_burst *burst, u
         return false;
     }
     burst->resolved[i] = true;
-    burst->shard[i] = ft_shard_of(&view->key);
+    burst->credited |= (credit->packets ? 1u : 0u) << i;
+    burst->hash[i] = ft_hash(worker->engine->flows, &view->key);
+    burst->shard[i] = (uint8_t)burst->hash[i];
     return true;
 }
 

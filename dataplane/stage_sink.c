@@ -13,11 +13,23 @@ void dp_stage_sink(struct dp_worker *worker, struct dp_burst *burst)
     }
     if (engine->transmit)
         engine->transmit(engine->transmit_context, worker, burst);
+    struct rte_mbuf *left[DP_BURST_MAX]; /* not sent: to be freed */
+    unsigned left_count = 0, forwarded_packets = 0;
+    uint64_t forwarded_bytes = 0;
     for (unsigned i = 0; i < burst->count; i++) {
         unsigned outcome = burst->outcome[i];
         if (outcome == DP_OUTCOME_HANDED_OFF)
             continue;
-        dp_count_outcome(worker, outcome, frame_bytes[i]);
-        rte_pktmbuf_free(burst->mbuf[i]); /* NULL when it was sent */
+        if (likely(outcome == DP_OUTCOME_forwarded)) {
+            forwarded_packets++;
+            forwarded_bytes += frame_bytes[i];
+        } else {
+            dp_count_outcome(worker, outcome, frame_bytes[i]);
+        }
+        if (burst->mbuf[i])
+            left[left_count++] = burst->mbuf[i];
     }
+    DP_COUNT(worker->stats.outcome_packets[DP_OUTCOME_forwarded], forwarded_packets);
+    DP_COUNT(worker->stats.outcome_bytes[DP_OUTCOME_forwarded], forwarded_bytes);
+    rte_pktmbuf_free_bulk(left, left_count);
 }

@@ -38,17 +38,22 @@ unsigned dp_worker_take_handoffs(struct dp_worker *worker)
         if (from == worker->number)
             continue;
         burst->count = rte_ring_sc_dequeue_burst(worker->handoff[from], (void **)burst->mbuf, DP_BURST_MAX, NULL);
+        burst->credited = 0;
         for (unsigned i = 0; i < burst->count; i++) {
             const struct dp_meta *meta = rte_mbuf_to_priv(burst->mbuf[i]);
             burst->view[i] = meta->view;
-            burst->credit[i] = meta->credit;
+            if (meta->credit.packets) {
+                burst->credit[i] = meta->credit;
+                burst->credited |= 1u << i;
+            }
             burst->now_ns[i] = meta->now_ns;
             burst->number[i] = meta->number;
             burst->link[i] = meta->link;
             burst->side[i] = meta->side;
             burst->link_type[i] = meta->link_type;
             burst->resolved[i] = meta->resolved;
-            burst->shard[i] = ft_shard_of(&burst->view[i].key);
+            burst->hash[i] = ft_hash(worker->engine->flows, &burst->view[i].key);
+            burst->shard[i] = (uint8_t)burst->hash[i];
             burst->outcome[i] = DP_OUTCOME_NONE;
         }
         if (burst->count)
@@ -197,6 +202,28 @@ void dp_worker_expire_fragments(struct dp_worker *worker, uint64_t now_ns)
     } while (!done);
 }
 
+/*
+ * How many slots ageing may look at now: as many as time has passed for, so that the whole table is looked at once in
+ * DP_SWEEP_ROUND_NS, in portions, since each slot is a line that is not in cache. After a jump of the clock one portion of
+ * each shard is due at once, not more.
+ */
+static unsigned sweep_budget(struct dp_worker *worker, uint64_t sweep_ns)
+{
+    const struct dp_engine_config *config = &worker->engine->config;
+    uint64_t portion = config->sweep_slots, most = portion * FT_SHARDS;
+    uint64_t elapsed_ns = sweep_ns > worker->swept_ns ? sweep_ns - worker->swept_ns : 0;
+    uint64_t share = config->flow_table.capacity_flows / config->worker_count;
+    uint64_t slots = elapsed_ns < DP_SWEEP_ROUND_NS ? share * elapsed_ns / DP_SWEEP_ROUND_NS : most;
+    if (slots) {
+        worker->swept_ns = sweep_ns;
+        worker->sweep_due_slots = RTE_MIN(worker->sweep_due_slots + slots, most);
+    }
+    if (worker->sweep_due_slots < portion)
+        return 0;
+    worker->sweep_due_slots -= portion;
+    return (unsigned)portion;
+}
+
 void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns)
 {
     struct dp_engine *engine = worker->engine;
@@ -205,13 +232,18 @@ void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns)
     /* Behind the disorder of a capture's stamps, else ageing could end a flow that its next packet would find alive. */
     uint64_t slack_ns = engine->config.offline ? DP_CLOCK_DISORDER_NS : 0;
     uint64_t sweep_ns = worker->now_ns > slack_ns ? worker->now_ns - slack_ns : 0;
-    unsigned shard = worker->sweep_shard;
-    worker->sweep_shard = (shard + 1) % FT_SHARDS;
     dp_worker_expire_fragments(worker, sweep_ns); /* before ageing, which would find their flows without them */
+    unsigned budget_slots = sweep_budget(worker, sweep_ns);
+    if (!budget_slots)
+        return;
+    unsigned shard = worker->sweep_shard;
+    do
+        shard = (shard + 1) % FT_SHARDS;
+    while (engine->owner[shard] != worker->number && shard != worker->sweep_shard);
+    worker->sweep_shard = shard;
     if (engine->owner[shard] == worker->number) {
         ft_slot slots[SWEEP_FLOWS_MAX];
-        unsigned count =
-            ft_sweep(engine->flows, (uint8_t)shard, sweep_ns, engine->config.sweep_slots, slots, SWEEP_FLOWS_MAX);
+        unsigned count = ft_sweep(engine->flows, (uint8_t)shard, sweep_ns, budget_slots, slots, SWEEP_FLOWS_MAX);
         for (unsigned i = 0; i < count; i++)
             dp_flow_close(worker, slots[i], sweep_ns, false);
     }

@@ -23,7 +23,11 @@
 #define DP_HANDOFF_RING_PACKETS 4096u
 #define DP_EVENT_RING_EVENTS    8192u
 #define DP_SUBSCRIBER_NETS_MAX  64u
-#define DP_FRAGMENT_TIMEOUT_NS  30000000000u
+/* Ageing goes once through the table in this time. */
+#define DP_SWEEP_ROUND_NS 5000000000u
+/* Each time that a direction's bytes cross a multiple of 2 to this, what no record has carried yet is looked at. */
+#define DP_VOLUME_CHECK_SHIFT  28
+#define DP_FRAGMENT_TIMEOUT_NS 30000000000u
 
 struct dp_engine;
 
@@ -38,7 +42,8 @@ struct dp_worker {
     struct dp_fragments *fragments;
     struct rte_ring *events;   /* of struct dp_event; consumer: record thread */
     struct rte_ring **handoff; /* [worker]: packets that it gave to us */
-    unsigned sweep_shard;
+    unsigned sweep_shard;      /* the last one that ageing looked at */
+    uint64_t swept_ns, sweep_due_slots;
     bool closing; /* in dp_worker_close_all() */
     struct dp_burst burst;
     struct dp_stats stats;
@@ -58,7 +63,7 @@ struct dp_engine_config {
     uint16_t creator;
     bool offline;         /* replay: numbers come with the packets, a full event ring is waited for */
     bool flow_events;     /* make DP_EVENT_FLOW_START */
-    unsigned sweep_slots; /* looked at by ageing, per loop of a worker */
+    unsigned sweep_slots; /* a portion of ageing: slots looked at in one loop of a worker */
     struct ft_config flow_table;
     struct cl_options classification;
     uint64_t pending_bytes;    /* all workers together */
