@@ -35,9 +35,7 @@ static bool is_quick(const char *name)
 
 bool bench_wants(const struct bench *bench, const char *name)
 {
-    if (bench->options.only)
-        return strstr(name, bench->options.only) != NULL;
-    return !bench->options.quick || is_quick(name);
+    return (!bench->options.only || strstr(name, bench->options.only)) && (!bench->options.quick || is_quick(name));
 }
 
 static bool goal_met(const struct bench_row *row)

@@ -130,10 +130,10 @@ struct bench_sink {
     struct rte_mbuf *fifo[BENCH_FIFO_MBUFS];
     uint32_t position;
 };
-void bench_sink_burst(struct bench_sink *sink, struct rte_mbuf *mbufs[]); /* 32 of them */
+void bench_sink_burst(struct bench_sink *sink, struct rte_mbuf *mbufs[], unsigned count);
 void bench_sink_flush(struct bench_sink *sink);
-/* dp_engine.transmit of such a sink. */
-void bench_sink_transmit(void *sink, struct dp_worker *worker, struct dp_burst *burst);
+/* dp_engine.transmit; its context is an array of such sinks, one a worker. */
+void bench_sink_transmit(void *sinks, struct dp_worker *worker, struct dp_burst *burst);
 
 /* ---- groups ---- */
 

@@ -1,6 +1,7 @@
 #include "bench/measure.h"
 
 #include <rte_cycles.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,30 +21,65 @@ double bench_median(const double values[], unsigned count)
     return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
 }
 
-static double run_round(const struct bench_variant *variant, unsigned chunks, uint32_t stream_length,
-                        uint32_t *position)
+static unsigned parts_of(const struct bench_variant *variant)
 {
-    static double chunk[BENCH_CHUNKS_MAX];
+    return variant->run_parts ? variant->part_count : 1;
+}
+
+static void run_chunk(const struct bench_variant *variant, uint32_t begin, uint64_t ret_cycles[])
+{
+    memset(ret_cycles, 0, parts_of(variant) * sizeof *ret_cycles);
+    if (variant->run_parts) {
+        variant->run_parts(variant->context, begin, ret_cycles);
+        return;
+    }
+    uint64_t before = rte_rdtsc_precise();
+    variant->run(variant->context, begin);
+    ret_cycles[0] = rte_rdtsc_precise() - before;
+}
+
+/* Adds a round to the samples of the variant's parts, unless it is the first. */
+static void run_round(const struct bench_variant *variant, unsigned chunks, uint32_t stream_length, uint32_t *position,
+                      bool drop, struct bench_sample samples[])
+{
+    static double figures[BENCH_PARTS_MAX][BENCH_CHUNKS_MAX];
+    uint64_t cycles[BENCH_PARTS_MAX];
+    if (variant->prepare) {
+        variant->prepare(variant->context);
+        *position = 0;
+    }
     for (unsigned i = 0; i < chunks; i++) {
-        uint64_t before = rte_rdtsc_precise();
-        variant->run(variant->context, *position);
-        chunk[i] = (double)(rte_rdtsc_precise() - before) / BENCH_CHUNK;
+        run_chunk(variant, *position, cycles);
+        for (unsigned part = 0; part < parts_of(variant); part++)
+            figures[part][i] = (double)cycles[part] / BENCH_CHUNK;
         *position = (*position + BENCH_CHUNK) % stream_length;
     }
-    return bench_median(chunk, chunks);
+    for (unsigned part = 0; !drop && part < parts_of(variant); part++)
+        samples[part].round[samples[part].rounds++] = bench_median(figures[part], chunks);
 }
 
 void bench_measure(const struct bench_variant variants[], unsigned count, struct bench_effort effort,
                    uint32_t stream_length, struct bench_sample ret_samples[])
 {
     uint32_t position[BENCH_VARIANTS_MAX] = {0};
-    memset(ret_samples, 0, count * sizeof *ret_samples);
-    for (unsigned round = 0; round <= effort.rounds; round++)
+    for (unsigned round = 0; round <= effort.rounds; round++) {
+        struct bench_sample *samples = ret_samples;
         for (unsigned v = 0; v < count; v++) {
-            double cycles = run_round(&variants[v], effort.chunks, stream_length, &position[v]);
-            if (round)
-                ret_samples[v].round[ret_samples[v].rounds++] = cycles;
+            for (unsigned part = 0; part < parts_of(&variants[v]); part++)
+                if (!round)
+                    samples[part] = (struct bench_sample){0};
+            run_round(&variants[v], effort.chunks, stream_length, &position[v], !round, samples);
+            samples += parts_of(&variants[v]);
         }
+    }
+}
+
+struct bench_sample bench_sample_constant(double value, unsigned rounds)
+{
+    struct bench_sample sample = {.rounds = rounds};
+    for (unsigned i = 0; i < rounds; i++)
+        sample.round[i] = value;
+    return sample;
 }
 
 double bench_sample_median(const struct bench_sample *sample)

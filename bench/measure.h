@@ -13,13 +13,19 @@
 #define BENCH_CHUNK        4096u
 #define BENCH_ROUNDS_MAX   15u
 #define BENCH_VARIANTS_MAX 12u
+#define BENCH_PARTS_MAX    8u
+#define BENCH_SAMPLES_MAX  24u /* of one call of bench_measure() */
 #define BENCH_CHUNKS_MAX   4096u
 
-/* One way to do a thing. `run` does operations [begin, begin + BENCH_CHUNK) of whatever stream `context` holds. */
+/* One way to do a thing: operations [begin, begin + BENCH_CHUNK) of whatever stream `context` holds. */
 struct bench_variant {
     const char *name;
-    void (*run)(void *context, uint32_t begin);
+    void (*run)(void *context, uint32_t begin); /* timed as a whole; NULL: */
     void *context;
+    /* times `part_count` parts of its work by itself and adds their cycles up */
+    void (*run_parts)(void *context, uint32_t begin, uint64_t ret_cycles[]);
+    unsigned part_count;
+    void (*prepare)(void *context); /* before each round, not timed; or NULL */
 };
 
 /* Cycles an operation, one figure a round. */
@@ -34,7 +40,10 @@ struct bench_effort {
     unsigned chunks; /* a round; at most BENCH_CHUNKS_MAX */
 };
 
-/* A round before the first is run and dropped. `stream_length` is a multiple of BENCH_CHUNK; rounds go on around it. */
+/*
+ * A round before the first is run and dropped. `stream_length` is a multiple of BENCH_CHUNK; rounds go on around it, unless
+ * prepare() makes them begin at 0. Samples are one a variant, those with parts one a part, in order.
+ */
 void bench_measure(const struct bench_variant variants[], unsigned count, struct bench_effort effort,
                    uint32_t stream_length, struct bench_sample ret_samples[]);
 
@@ -46,6 +55,9 @@ double bench_sample_max(const struct bench_sample *sample);
 double bench_sample_ratio(const struct bench_sample *ours, const struct bench_sample *peer);
 /* The inverse of a sample, scaled: cycles an operation to operations a second. */
 struct bench_sample bench_sample_rate(const struct bench_sample *sample, double scale);
+
+/* A constant in the place of a peer. */
+struct bench_sample bench_sample_constant(double value, unsigned rounds);
 
 /* Of the time stamp counter. */
 double bench_tsc_hz(void);

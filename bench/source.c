@@ -101,13 +101,22 @@ void bench_source_burst(const struct bench_source *source, struct dp_burst *burs
     }
 }
 
-void bench_sink_burst(struct bench_sink *sink, struct rte_mbuf *mbufs[])
+static void put(struct bench_sink *sink, struct rte_mbuf *mbuf)
 {
-    struct rte_mbuf **at = &sink->fifo[sink->position];
-    if (likely(at[0] != NULL))
-        rte_pktmbuf_free_bulk(at, DP_BURST_MAX);
-    memcpy(at, mbufs, DP_BURST_MAX * sizeof *mbufs);
-    sink->position = (sink->position + DP_BURST_MAX) % BENCH_FIFO_MBUFS;
+    sink->fifo[sink->position] = mbuf;
+    sink->position = (sink->position + 1) % BENCH_FIFO_MBUFS;
+    if (sink->position % DP_BURST_MAX == 0) {
+        struct rte_mbuf **oldest = &sink->fifo[sink->position];
+        rte_pktmbuf_free_bulk(oldest, DP_BURST_MAX); /* NULL is passed over */
+        memset(oldest, 0, DP_BURST_MAX * sizeof *oldest);
+    }
+}
+
+void bench_sink_burst(struct bench_sink *sink, struct rte_mbuf *mbufs[], unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (likely(mbufs[i] != NULL))
+            put(sink, mbufs[i]);
 }
 
 void bench_sink_flush(struct bench_sink *sink)
@@ -116,11 +125,8 @@ void bench_sink_flush(struct bench_sink *sink)
     memset(sink, 0, sizeof *sink);
 }
 
-void bench_sink_transmit(void *sink, struct dp_worker *worker, struct dp_burst *burst)
+void bench_sink_transmit(void *sinks, struct dp_worker *worker, struct dp_burst *burst)
 {
-    (void)worker;
-    if (unlikely(burst->count != DP_BURST_MAX))
-        bench_fail("a burst of %u packets where only whole ones are expected", burst->count);
-    bench_sink_burst(sink, burst->mbuf);
+    bench_sink_burst((struct bench_sink *)sinks + worker->number, burst->mbuf, burst->count);
     memset(burst->mbuf, 0, sizeof burst->mbuf);
 }

@@ -133,11 +133,11 @@ static void lookup_rows(struct bench_world *world, enum bench_distribution distr
                 continue;
             int *mine = &ours[what - whats];
             if (*mine < 0) {
-                variants[count] = (struct bench_variant){what->name, what->run, world};
+                variants[count] = (struct bench_variant){.name = what->name, .run = what->run, .context = world};
                 *mine = (int)count++;
             }
             if (own < 0) {
-                variants[count] = (struct bench_variant){peer->name, peer->run, world};
+                variants[count] = (struct bench_variant){.name = peer->name, .run = peer->run, .context = world};
                 own = (int)count++;
             }
             if (what->has_goal && world->flows >= GOAL_FLOWS_MIN) {
