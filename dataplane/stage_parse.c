@@ -14,7 +14,12 @@ void dp_stage_parse(struct dp_worker *worker, struct dp_burst *burst)
         if (view->flags & DP_VIEW_TRUNCATED)
             DP_COUNT(worker->stats.truncated, 1);
         burst->outcome[i] = DP_OUTCOME_NONE;
-        burst->hash[i] = ft_hash(worker->engine->flows, &view->key);
+    }
+    /* A loop of its own: a key that was just written in small pieces cannot be read in large ones without a stall. */
+    for (unsigned i = 0; i < burst->count; i++) {
+        if (burst->outcome[i] != DP_OUTCOME_NONE)
+            continue;
+        burst->hash[i] = ft_hash(worker->engine->flows, &burst->view[i].key);
         burst->shard[i] = (uint8_t)burst->hash[i]; /* its low byte is the public shard */
     }
 }

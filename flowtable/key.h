@@ -49,6 +49,30 @@ static inline uint32_t ft_context(uint16_t outer_vlan, uint16_t inner_vlan, enum
     return (uint32_t)(outer_vlan & 0xfff) | (uint32_t)(inner_vlan & 0xfff) << 12 | (uint32_t)tunnel << 24;
 }
 
+/* 1 when the source is the upper endpoint: addresses as numbers, then ports. Whole words: no call of memcmp for a packet. */
+static inline uint8_t ft_address_order(bool is_v6, const uint8_t *src, const uint8_t *dst, uint16_t src_port_be16,
+                                       uint16_t dst_port_be16)
+{
+    uint64_t a, b;
+    if (is_v6) {
+        memcpy(&a, src, 8);
+        memcpy(&b, dst, 8);
+        if (a == b) {
+            memcpy(&a, src + 8, 8);
+            memcpy(&b, dst + 8, 8);
+        }
+        a = __builtin_bswap64(a);
+        b = __builtin_bswap64(b);
+    } else {
+        uint32_t v4[2];
+        memcpy(&v4[0], src, 4);
+        memcpy(&v4[1], dst, 4);
+        a = __builtin_bswap32(v4[0]);
+        b = __builtin_bswap32(v4[1]);
+    }
+    return a != b ? a > b : __builtin_bswap16(src_port_be16) > __builtin_bswap16(dst_port_be16);
+}
+
 /*
  * Fills *ret_key from a packet's addresses (4 or 16 bytes, network order) and ports; returns swap (0 or 1).
  * Any thread; about 10 cycles.
@@ -56,14 +80,15 @@ static inline uint32_t ft_context(uint16_t outer_vlan, uint16_t inner_vlan, enum
 static inline uint8_t ft_key_make(struct ft_key *ret_key, bool is_v6, const uint8_t *src, const uint8_t *dst,
                                   uint16_t src_port_be16, uint16_t dst_port_be16, uint8_t ip_proto, uint32_t context)
 {
-    size_t size = is_v6 ? 16 : 4;
-    int order = memcmp(src, dst, size);
-    if (order == 0)
-        order = memcmp(&src_port_be16, &dst_port_be16, 2);
-    uint8_t swap = order > 0;
+    uint8_t swap = ft_address_order(is_v6, src, dst, src_port_be16, dst_port_be16);
     memset(ret_key, 0, sizeof *ret_key);
-    memcpy(ret_key->addr[swap], src, size);
-    memcpy(ret_key->addr[!swap], dst, size);
+    if (is_v6) {
+        memcpy(ret_key->addr[swap], src, 16);
+        memcpy(ret_key->addr[!swap], dst, 16);
+    } else {
+        memcpy(ret_key->addr[swap], src, 4);
+        memcpy(ret_key->addr[!swap], dst, 4);
+    }
     ret_key->port_be16[swap] = src_port_be16;
     ret_key->port_be16[!swap] = dst_port_be16;
     ret_key->context = context;
