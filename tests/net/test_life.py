@@ -111,7 +111,7 @@ class End(unittest.TestCase):
 
     def test_term_at_any_moment_of_the_start(self):
         with lab.Lab() as the_lab:
-            for delay_ms in range(0, 500, 60):
+            for delay_ms in range(0, 500, 100):
                 engine = lab.Engine(the_lab, the_lab.config(2, rdr={"destinations": []}))
                 time.sleep(delay_ms / 1000)
                 self.assertIn(engine.stop(), (0, -signal.SIGTERM), engine.log())
