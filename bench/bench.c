@@ -206,17 +206,30 @@ static void print_header(struct bench *bench)
 
 /* ---- run ---- */
 
+/* In this order: the last ones change the population. */
+static const struct group {
+    unsigned (*needs)(struct bench_world *world, bool *ret_any);
+    void (*rows)(struct bench_world *world);
+} groups[] = {
+    {bench_table_needs, bench_table_rows},
+    {bench_pipeline_needs, bench_pipeline_rows},
+    {bench_churn_needs, bench_churn_rows},
+    {bench_ageing_needs, bench_ageing_rows},
+};
+
 static void run_world(struct bench *bench, uint64_t flows, enum bench_family family)
 {
     static struct bench_world world;
     bool any = false;
+    unsigned needs = 0;
     world = (struct bench_world){.bench = bench, .flows = flows, .family = family};
-    unsigned needs = bench_table_needs(&world, &any) | bench_pipeline_needs(&world, &any);
+    for (unsigned i = 0; i < RTE_DIM(groups); i++)
+        needs |= groups[i].needs(&world, &any);
     if (!any)
         return;
     bench_world_create(&world, bench, flows, family, needs);
-    bench_table_rows(&world);
-    bench_pipeline_rows(&world);
+    for (unsigned i = 0; i < RTE_DIM(groups); i++)
+        groups[i].rows(&world);
     bench_world_destroy(&world);
 }
 

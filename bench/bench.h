@@ -140,5 +140,9 @@ void bench_sink_transmit(void *sinks, struct dp_worker *worker, struct dp_burst 
 /* What a group needs of the peers for this population; 0 and *ret_any false when it has no row that is wanted. */
 unsigned bench_table_needs(struct bench_world *world, bool *ret_any);
 void bench_table_rows(struct bench_world *world);
+unsigned bench_churn_needs(struct bench_world *world, bool *ret_any);
+void bench_churn_rows(struct bench_world *world);
+unsigned bench_ageing_needs(struct bench_world *world, bool *ret_any);
+void bench_ageing_rows(struct bench_world *world);
 unsigned bench_pipeline_needs(struct bench_world *world, bool *ret_any);
 void bench_pipeline_rows(struct bench_world *world);
