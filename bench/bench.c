@@ -83,13 +83,13 @@ static void print_json(const struct bench *bench, const struct bench_row *row, F
 
 static void print_text(const struct bench_row *row, FILE *out)
 {
-    fprintf(out, "%-44s %8.1f %6.1f-%-7.1f", row->name, bench_sample_median(&row->ours), bench_sample_min(&row->ours),
+    fprintf(out, "%-54s %8.2f %7.2f-%-7.2f", row->name, bench_sample_median(&row->ours), bench_sample_min(&row->ours),
             bench_sample_max(&row->ours));
     if (row->peer_name)
-        fprintf(out, " %8.1f %6.1f-%-7.1f %6.2f", bench_sample_median(&row->peer), bench_sample_min(&row->peer),
+        fprintf(out, " %8.2f %7.2f-%-7.2f %6.2f", bench_sample_median(&row->peer), bench_sample_min(&row->peer),
                 bench_sample_max(&row->peer), row->ratio);
     else
-        fprintf(out, " %8s %14s %6s", "-", "", "-");
+        fprintf(out, " %8s %15s %6s", "-", "", "-");
     fprintf(out, "  %-8s", row->unit);
     if (row->goal != BENCH_NO_GOAL)
         fprintf(out, " %s %.2f%s", row->goal == BENCH_AT_MOST ? "<=" : ">=", row->goal_ratio,
@@ -201,7 +201,7 @@ static void print_header(struct bench *bench)
         out,
         "medians of %u rounds in turns, least and most; ratio = ours / peer; cycles are the TSC's, an operation\n\n",
         bench->effort.rounds);
-    fprintf(out, "%-44s %8s %14s %8s %14s %6s  %-8s %s\n", "row", "ours", "", "peer", "", "ratio", "unit", "goal");
+    fprintf(out, "%-54s %8s %15s %8s %15s %6s  %-8s %s\n", "row", "ours", "", "peer", "", "ratio", "unit", "goal");
 }
 
 /* ---- run ---- */
@@ -227,7 +227,9 @@ static void run_world(struct bench *bench, uint64_t flows, enum bench_family fam
         needs |= groups[i].needs(&world, &any);
     if (!any)
         return;
-    bench_world_create(&world, bench, flows, family, needs);
+    const struct bench_world_options world_options = {
+        .flows = flows, .spare_flows = flows / 8 + 1024, .family = family, .needs = needs};
+    bench_world_create(&world, bench, &world_options);
     for (unsigned i = 0; i < RTE_DIM(groups); i++)
         groups[i].rows(&world);
     bench_world_destroy(&world);
@@ -247,8 +249,10 @@ size_t bench_run(const struct bench_options *options, FILE *out)
     start(&bench);
     print_header(&bench);
     for (unsigned i = 0; i < bench.options.population_count; i++)
-        for (unsigned family = BENCH_MIX; family <= BENCH_IPV6; family++)
+        for (unsigned family = BENCH_MIX; family <= BENCH_IPV6; family++) {
             run_world(&bench, bench.options.populations[i], family);
+            bench_opening_rows(&bench, bench.options.populations[i], family);
+        }
     if (!options->json)
         fprintf(out, "\n%u %% of the process's memory was on large pages\n", bench.hugepage_pct);
     free(bench.rows);

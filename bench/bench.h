@@ -85,18 +85,23 @@ struct bench_world {
     enum bench_distribution distribution; /* of the stream, when drawn */
 };
 
-/* Flows 0 .. flows-1, established and decided; room for an eighth more. */
-void bench_world_create(struct bench_world *world, struct bench *bench, uint64_t flows, enum bench_family family,
-                        unsigned needs);
+struct bench_world_options {
+    uint64_t flows, spare_flows; /* room for so many more */
+    enum bench_family family;
+    unsigned needs, workers;
+    uint64_t closed_timeout_ns; /* 0: the default */
+};
+/* Flows 0 .. flows-1, established and decided. */
+void bench_world_create(struct bench_world *world, struct bench *bench, const struct bench_world_options *options);
 void bench_world_destroy(struct bench_world *world);
 /* Draws the world's stream, unless it is drawn so already. */
 void bench_world_draw(struct bench_world *world, enum bench_distribution distribution);
-/* Inserts flows [begin, begin + 32) into our table. */
-void bench_world_insert(struct bench_world *world, uint64_t begin, unsigned count);
 
 /* ---- source and sink, source.c ---- */
 
 #define BENCH_FRAME_BYTES 80u /* headers of TCP over IPv6, rounded up */
+#define BENCH_TCP_FIN     0x01
+#define BENCH_TCP_SYN     0x02
 #define BENCH_TCP_ACK     0x10
 #define BENCH_FIFO_MBUFS  1024u /* a power of two, a multiple of a burst */
 
@@ -117,13 +122,11 @@ void bench_source_create(struct bench_source *source, struct rte_mempool *pool, 
 void bench_source_destroy(struct bench_source *source);
 /* Established flows of the world's stream: ACK segments, either direction. */
 void bench_source_draw(struct bench_source *source, const struct bench_world *world, enum bench_sizes sizes);
-/* Without CRC; of IPv6 the shortest TCP frame is longer than 64. */
-uint16_t bench_frame_bytes(enum bench_sizes sizes, bool is_v6);
-/* One frame: from the client or the server of a flow. */
-void bench_source_frame(uint8_t ret_frame[BENCH_FRAME_BYTES], const struct bench_tuple *tuple, bool from_server,
-                        uint8_t tcp_flags, uint16_t frame_bytes);
-/* Fills the burst with the frames from `begin` on; times from the TSC, read once. */
-void bench_source_burst(const struct bench_source *source, struct dp_burst *burst, uint32_t begin);
+/* Frame `at`: from the client or the server of a flow. Without CRC; of IPv6 the shortest TCP frame is longer than 64. */
+void bench_source_set(struct bench_source *source, uint32_t at, const struct bench_tuple *tuple, bool from_server,
+                      uint8_t tcp_flags, enum bench_sizes sizes);
+/* Fills the burst with the frames from `begin` on. */
+void bench_source_burst(const struct bench_source *source, struct dp_burst *burst, uint32_t begin, uint64_t now_ns);
 
 /* The sink: mbufs stay in a first-in first-out queue for a while, as in a NIC's ring, and are freed 32 at a time. */
 struct bench_sink {
@@ -134,6 +137,37 @@ void bench_sink_burst(struct bench_sink *sink, struct rte_mbuf *mbufs[], unsigne
 void bench_sink_flush(struct bench_sink *sink);
 /* dp_engine.transmit; its context is an array of such sinks, one a worker. */
 void bench_sink_transmit(void *sinks, struct dp_worker *worker, struct dp_burst *burst);
+
+/* The yardstick: one burst from the source through a stage that swaps MACs, addresses and ports to the sink. */
+void bench_swap5_burst(const struct bench_source *source, struct bench_sink *sink, struct dp_burst *burst,
+                       uint32_t begin);
+
+/* ---- stages.c ---- */
+
+#define BENCH_STAGES(X)                                                                                                \
+    X(source)                                                                                                          \
+    X(parse)                                                                                                           \
+    X(route)                                                                                                           \
+    X(flow)                                                                                                            \
+    X(classify)                                                                                                        \
+    X(account)                                                                                                         \
+    X(sink)                                                                                                            \
+    X(ageing)
+
+enum bench_stage {
+#define X(name) BENCH_STAGE_##name,
+    BENCH_STAGES(X)
+#undef X
+        BENCH_STAGE_COUNT
+};
+static_assert(BENCH_STAGE_COUNT <= BENCH_PARTS_MAX, "a sample a stage");
+extern const char *const bench_stage_names[BENCH_STAGE_COUNT];
+
+/* One burst through all stages, from the source to ageing; adds up each one's cycles. */
+void bench_stages_burst(const struct bench_source *source, struct dp_worker *worker, uint32_t begin, uint64_t now_ns,
+                        uint64_t cycles[]);
+/* A row a stage; `first` is that of the first one. */
+void bench_stages_report(struct bench *bench, const struct bench_row *first, const struct bench_sample samples[]);
 
 /* ---- groups ---- */
 
@@ -146,3 +180,5 @@ unsigned bench_ageing_needs(struct bench_world *world, bool *ret_any);
 void bench_ageing_rows(struct bench_world *world);
 unsigned bench_pipeline_needs(struct bench_world *world, bool *ret_any);
 void bench_pipeline_rows(struct bench_world *world);
+/* Those that build worlds of their own. */
+void bench_opening_rows(struct bench *bench, uint64_t flows, enum bench_family family);

@@ -93,7 +93,7 @@ static void make_peer_keys(const struct bench_world *world, const uint64_t flows
         struct ft_key key;
         bench_key(flows[i], world->family, &key);
         bench_peer_key(&key, keys[i]);
-        hashes[i] = bench_peer_hash(keys[i]);
+        hashes[i] = bench_peer_hash(ft_hash(world->engine->flows, &key));
     }
 }
 

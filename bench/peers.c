@@ -16,11 +16,6 @@ void bench_peer_key(const struct ft_key *key, uint8_t ret_key[BENCH_PEER_KEY_BYT
     memset(ret_key + sizeof *key, 0, BENCH_PEER_KEY_BYTES - sizeof *key);
 }
 
-uint32_t bench_peer_hash(const uint8_t key[BENCH_PEER_KEY_BYTES])
-{
-    return rte_hash_crc(key, BENCH_PEER_KEY_BYTES, 0);
-}
-
 void bench_rte_create(struct bench_rte *rte, uint64_t capacity_flows)
 {
     static unsigned number;

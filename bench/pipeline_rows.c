@@ -1,9 +1,4 @@
 /* All stages between a source and a sink in memory, and the same loop with other things in their place. */
-#include <rte_ether.h>
-#include <rte_hash.h>
-#include <rte_ip.h>
-#include <rte_tcp.h>
-
 #include "bench/bench.h"
 
 /* One loop's source and sink, and the worker whose stages stand between. */
@@ -21,118 +16,26 @@ static void ours(void *context, uint32_t begin)
     struct loop *loop = context;
     for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX) {
         struct dp_burst *burst = &loop->worker->burst;
-        bench_source_burst(&loop->source, burst, at);
+        bench_source_burst(&loop->source, burst, at, bench_now_ns());
         dp_worker_receive(loop->worker, burst);
         dp_worker_housekeeping(loop->worker, burst->now_ns[0]);
     }
 }
 
-/*
- * The same with the time taken between the stages: the loop of dp_worker_receive() said again, so that the engine's own need
- * not carry a clock.
- */
-#define STAGES(X)                                                                                                      \
-    X(source)                                                                                                          \
-    X(parse)                                                                                                           \
-    X(route)                                                                                                           \
-    X(flow)                                                                                                            \
-    X(classify)                                                                                                        \
-    X(account)                                                                                                         \
-    X(sink)                                                                                                            \
-    X(ageing)
-
-enum stage {
-#define X(name) STAGE_##name,
-    STAGES(X)
-#undef X
-        STAGE_COUNT
-};
-static_assert(STAGE_COUNT <= BENCH_PARTS_MAX, "a sample a stage");
-
-static const char *const stage_names[STAGE_COUNT] = {
-#define X(name) #name,
-    STAGES(X)
-#undef X
-};
-
-static void staged_burst(struct loop *loop, uint32_t begin, uint64_t cycles[])
-{
-    struct dp_worker *worker = loop->worker;
-    struct dp_burst *burst = &worker->burst;
-    uint64_t last = rte_rdtsc(), now;
-#define TAKE(stage) (now = rte_rdtsc(), cycles[STAGE_##stage] += now - last, last = now)
-    bench_source_burst(&loop->source, burst, begin);
-    TAKE(source);
-    dp_stage_parse(worker, burst);
-    TAKE(parse);
-    dp_stage_route(worker, burst);
-    TAKE(route);
-    for (unsigned first = 0; first < burst->count;) {
-        unsigned end = dp_stage_flow(worker, burst, first);
-        TAKE(flow);
-        dp_stage_classify(worker, burst, first, end);
-        TAKE(classify);
-        dp_stage_account(worker, burst, first, end);
-        TAKE(account);
-        first = end;
-    }
-    dp_stage_sink(worker, burst);
-    TAKE(sink);
-    dp_worker_housekeeping(worker, burst->now_ns[0]);
-    TAKE(ageing);
-#undef TAKE
-}
-
 static void staged(void *context, uint32_t begin, uint64_t ret_cycles[])
 {
+    struct loop *loop = context;
     for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX)
-        staged_burst(context, at, ret_cycles);
+        bench_stages_burst(&loop->source, loop->worker, at, bench_now_ns(), ret_cycles);
 }
 
-/* ---- swap5: MACs, addresses and ports swapped, as testpmd's 5tswap does ---- */
-
-static void swap_bytes(void *a, void *b, size_t size)
-{
-    uint8_t first[16], second[16];
-    memcpy(first, a, size);
-    memcpy(second, b, size);
-    memcpy(a, second, size);
-    memcpy(b, first, size);
-}
-
-static void swap_packet(struct rte_mbuf *mbuf)
-{
-    struct rte_ether_hdr *ether = rte_pktmbuf_mtod(mbuf, struct rte_ether_hdr *);
-    struct rte_tcp_hdr *tcp;
-    swap_bytes(&ether->src_addr, &ether->dst_addr, RTE_ETHER_ADDR_LEN);
-    if (ether->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4)) {
-        struct rte_ipv4_hdr *ip = (struct rte_ipv4_hdr *)(ether + 1);
-        swap_bytes(&ip->src_addr, &ip->dst_addr, 4);
-        if (ip->next_proto_id != IPPROTO_TCP)
-            return;
-        tcp = (struct rte_tcp_hdr *)((uint8_t *)ip + rte_ipv4_hdr_len(ip));
-    } else if (ether->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV6)) {
-        struct rte_ipv6_hdr *ip = (struct rte_ipv6_hdr *)(ether + 1);
-        swap_bytes(ip->src_addr, ip->dst_addr, 16);
-        if (ip->proto != IPPROTO_TCP)
-            return;
-        tcp = (struct rte_tcp_hdr *)(ip + 1);
-    } else {
-        return;
-    }
-    swap_bytes(&tcp->src_port, &tcp->dst_port, 2);
-}
+/* ---- swap5 ---- */
 
 static void swap5(void *context, uint32_t begin)
 {
     struct loop *loop = context;
-    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX) {
-        struct dp_burst *burst = &loop->worker->burst;
-        bench_source_burst(&loop->source, burst, at);
-        for (unsigned i = 0; i < DP_BURST_MAX; i++)
-            swap_packet(burst->mbuf[i]);
-        bench_sink_burst(&loop->sink, burst->mbuf, DP_BURST_MAX);
-    }
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX)
+        bench_swap5_burst(&loop->source, &loop->sink, &loop->worker->burst, at);
 }
 
 /* ---- the same stages, rte_hash in place of our table ---- */
@@ -172,7 +75,7 @@ static void peer_burst(struct loop *loop, struct dp_burst *burst)
     dp_stage_route(worker, burst);
     for (unsigned i = 0; i < DP_BURST_MAX; i++) {
         bench_peer_key(&burst->view[i].key, keys[i]);
-        hashes[i] = bench_peer_hash(keys[i]);
+        hashes[i] = bench_peer_hash(burst->hash[i]);
     }
     bench_rte_find(&loop->world->rte, keys, hashes, positions);
     for (unsigned i = 0; i < DP_BURST_MAX; i++) {
@@ -186,7 +89,7 @@ static void peer(void *context, uint32_t begin)
 {
     struct loop *loop = context;
     for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX) {
-        bench_source_burst(&loop->source, &loop->worker->burst, at);
+        bench_source_burst(&loop->source, &loop->worker->burst, at, bench_now_ns());
         peer_burst(loop, &loop->worker->burst);
     }
 }
@@ -213,7 +116,7 @@ static bool name_row(const struct bench_world *world, const struct what *what, e
         return false;
     snprintf(ret_row->name, sizeof ret_row->name, "pipeline.%s.%s.%s.%s.%s", which == STAGED ? "stages" : what->name,
              flows, bench_distribution_name(distribution), bench_family_name(world->family),
-             which == STAGED ? stage_names[0] : peer_names[which]);
+             which == STAGED ? bench_stage_names[0] : peer_names[which]);
     return bench_wants(world->bench, ret_row->name);
 }
 
@@ -252,17 +155,6 @@ static void report_peer(struct bench *bench, struct bench_row *row, unsigned whi
     bench_report(bench, row);
 }
 
-static void report_stages(struct bench_world *world, const struct bench_row *first, const struct bench_sample samples[])
-{
-    size_t stem = strlen(first->name) - strlen(stage_names[0]);
-    for (unsigned stage = 0; stage < STAGE_COUNT; stage++) {
-        struct bench_row row = *first;
-        snprintf(row.name + stem, sizeof row.name - stem, "%s", stage_names[stage]);
-        row.ours = samples[stage];
-        bench_report(world->bench, &row);
-    }
-}
-
 static void established_rows(struct bench_world *world, const struct what *what, enum bench_distribution distribution)
 {
     struct bench *bench = world->bench;
@@ -283,10 +175,10 @@ static void established_rows(struct bench_world *world, const struct what *what,
     const struct bench_variant known[PEERS] = {
         [SWAP5] = {.name = "swap5", .run = swap5, .context = loop},
         [RTE] = {.name = "rte_hash", .run = peer, .context = loop},
-        [STAGED] = {.name = "stages", .run_parts = staged, .part_count = STAGE_COUNT, .context = loop},
+        [STAGED] = {.name = "stages", .run_parts = staged, .part_count = BENCH_STAGE_COUNT, .context = loop},
     };
     struct bench_variant variants[PEERS + 1] = {{.name = "ours", .run = ours, .context = loop}};
-    struct bench_sample samples[PEERS + STAGE_COUNT];
+    struct bench_sample samples[PEERS + BENCH_STAGE_COUNT];
     unsigned count = 1, sample_of[PEERS];
     for (unsigned which = 0; which < PEERS; which++)
         if (wanted[which]) {
@@ -302,7 +194,7 @@ static void established_rows(struct bench_world *world, const struct what *what,
         if (wanted[which])
             report_peer(bench, &rows[which], which, has_goal, &samples[0], &samples[sample_of[which]]);
     if (wanted[STAGED])
-        report_stages(world, &rows[STAGED], &samples[sample_of[STAGED]]);
+        bench_stages_report(bench, &rows[STAGED], &samples[sample_of[STAGED]]);
     bench_sink_flush(&loop->sink);
     bench_source_destroy(&loop->source);
     bench_free(loop, sizeof *loop);

@@ -24,7 +24,7 @@ static_assert(sizeof(struct rte_ether_hdr) + sizeof(struct rte_ipv6_hdr) + sizeo
                   BENCH_FRAME_BYTES,
               "all headers are copied");
 
-void bench_source_frame(uint8_t ret_frame[BENCH_FRAME_BYTES], const struct bench_tuple *tuple, bool from_server,
+static void write_frame(uint8_t ret_frame[BENCH_FRAME_BYTES], const struct bench_tuple *tuple, bool from_server,
                         uint8_t tcp_flags, uint16_t frame_bytes)
 {
     memset(ret_frame, 0, BENCH_FRAME_BYTES);
@@ -61,8 +61,7 @@ void bench_source_frame(uint8_t ret_frame[BENCH_FRAME_BYTES], const struct bench
     tcp->tcp_flags = tcp_flags;
 }
 
-/* Without CRC; of IPv6 the shortest TCP frame is longer than 64. */
-uint16_t bench_frame_bytes(enum bench_sizes sizes, bool is_v6)
+static uint16_t frame_bytes_of(enum bench_sizes sizes, bool is_v6)
 {
     unsigned draw = (unsigned)(bench_random() % 12);
     if (sizes == BENCH_IMIX && draw >= 7)
@@ -70,23 +69,27 @@ uint16_t bench_frame_bytes(enum bench_sizes sizes, bool is_v6)
     return is_v6 ? 78 : 64;
 }
 
+void bench_source_set(struct bench_source *source, uint32_t at, const struct bench_tuple *tuple, bool from_server,
+                      uint8_t tcp_flags, enum bench_sizes sizes)
+{
+    source->frame_bytes[at] = frame_bytes_of(sizes, tuple->is_v6);
+    source->side[at] = from_server ? DP_NETWORK : DP_SUBSCRIBER;
+    write_frame(source->frames[at], tuple, from_server, tcp_flags, source->frame_bytes[at]);
+}
+
 void bench_source_draw(struct bench_source *source, const struct bench_world *world, enum bench_sizes sizes)
 {
     for (uint32_t i = 0; i < source->length; i++) {
         struct bench_tuple tuple;
         bench_tuple(world->stream.flows[i], world->family, &tuple);
-        bool from_server = bench_random() >> 63;
-        source->frame_bytes[i] = bench_frame_bytes(sizes, tuple.is_v6);
-        source->side[i] = from_server ? DP_NETWORK : DP_SUBSCRIBER;
-        bench_source_frame(source->frames[i], &tuple, from_server, BENCH_TCP_ACK, source->frame_bytes[i]);
+        bench_source_set(source, i, &tuple, bench_random() >> 63, BENCH_TCP_ACK, sizes);
     }
 }
 
-void bench_source_burst(const struct bench_source *source, struct dp_burst *burst, uint32_t begin)
+void bench_source_burst(const struct bench_source *source, struct dp_burst *burst, uint32_t begin, uint64_t now_ns)
 {
     if (unlikely(rte_pktmbuf_alloc_bulk(source->pool, burst->mbuf, DP_BURST_MAX)))
         bench_fail("mbufs were lost");
-    uint64_t now_ns = bench_now_ns();
     burst->count = DP_BURST_MAX;
     for (unsigned i = 0; i < DP_BURST_MAX; i++) {
         struct rte_mbuf *mbuf = burst->mbuf[i];

@@ -6,13 +6,16 @@
 
 #define BATCH 32u
 
-static void create_engine(struct bench_world *world)
+static void create_engine(struct bench_world *world, const struct bench_world_options *options)
 {
     char error[512];
     struct dp_engine_config config;
     dp_engine_config_init(&config);
+    config.worker_count = options->workers ? options->workers : 1;
     config.flow_table.capacity_flows =
         world->capacity_flows < FT_CAPACITY_FLOWS_MIN ? FT_CAPACITY_FLOWS_MIN : world->capacity_flows;
+    if (options->closed_timeout_ns)
+        config.flow_table.timeout_ns[FT_TIMEOUT_tcp_closed] = options->closed_timeout_ns;
     config.link_count = 1;
     world->engine = dp_engine_create(&config, error, sizeof error);
     if (!world->engine)
@@ -38,7 +41,7 @@ static void establish(struct dp_worker *worker, ft_slot slot, uint8_t client_end
     dp_flow_conclude(worker, slot, NULL, NULL, true, 3);
 }
 
-void bench_world_insert(struct bench_world *world, uint64_t begin, unsigned count)
+static void insert(struct bench_world *world, uint64_t begin, unsigned count)
 {
     struct dp_worker *worker = world->engine->workers[0];
     struct ft *flows = world->engine->flows;
@@ -76,7 +79,7 @@ static void fill_rte(struct bench_world *world)
             /* the last batch is filled up with flows that are there already */
             swap[i] = bench_key(begin + i < world->flows ? begin + i : 0, world->family, &key);
             bench_peer_key(&key, keys[i]);
-            hashes[i] = bench_peer_hash(keys[i]);
+            hashes[i] = bench_peer_hash(ft_hash(world->engine->flows, &key));
         }
         bench_rte_insert(&world->rte, keys, hashes, positions);
         for (unsigned i = 0; i < BATCH; i++) {
@@ -89,26 +92,26 @@ static void fill_rte(struct bench_world *world)
     }
 }
 
-void bench_world_create(struct bench_world *world, struct bench *bench, uint64_t flows, enum bench_family family,
-                        unsigned needs)
+void bench_world_create(struct bench_world *world, struct bench *bench, const struct bench_world_options *options)
 {
+    uint64_t flows = options->flows;
     *world = (struct bench_world){
-        .bench = bench, .flows = flows, .capacity_flows = flows + flows / 8 + 1024, .family = family};
-    create_engine(world);
+        .bench = bench, .flows = flows, .capacity_flows = flows + options->spare_flows, .family = options->family};
+    create_engine(world, options);
     for (uint64_t begin = 0; begin < flows; begin += BATCH)
-        bench_world_insert(world, begin, flows - begin < BATCH ? (unsigned)(flows - begin) : BATCH);
-    if (needs & BENCH_NEED_RTE) {
+        insert(world, begin, flows - begin < BATCH ? (unsigned)(flows - begin) : BATCH);
+    if (options->needs & BENCH_NEED_RTE) {
         bench_rte_create(&world->rte, world->capacity_flows);
         fill_rte(world);
     }
-    if (needs & BENCH_NEED_FLOOR)
+    if (options->needs & BENCH_NEED_FLOOR)
         bench_floor_create(&world->floor, flows);
 #ifdef SCE_BENCH_URCU
-    if (needs & BENCH_NEED_LFHT) {
+    if (options->needs & BENCH_NEED_LFHT) {
         world->lfht = bench_lfht_create(world->capacity_flows);
         for (uint64_t i = 0; i < flows; i++) {
             struct ft_key key;
-            bench_key(i, family, &key);
+            bench_key(i, options->family, &key);
             bench_lfht_add(world->lfht, &key, ft_hash(world->engine->flows, &key));
         }
     }
@@ -139,7 +142,7 @@ void bench_world_draw(struct bench_world *world, enum bench_distribution distrib
         bench_key(stream->flows[i], world->family, &stream->keys[i]);
         stream->hashes[i] = ft_hash(world->engine->flows, &stream->keys[i]);
         bench_peer_key(&stream->keys[i], stream->peer_keys[i]);
-        stream->peer_hashes[i] = bench_peer_hash(stream->peer_keys[i]);
+        stream->peer_hashes[i] = bench_peer_hash(stream->hashes[i]);
         /* as a table would scatter them: by the hash, and in no order of the hash */
         stream->floor_lines[i] = (uint32_t)((stream->hashes[i] >> 32) * (world->flows / 6 + 1) >> 32);
         stream->floor_entries[i] = stream->flows[i];
