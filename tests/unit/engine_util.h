@@ -180,7 +180,8 @@ static inline void lab_tcp_at(struct lab *lab, struct lab_flow *flow, bool from_
     struct frame f = lab_ip_frame(flow, from_server, 6);
     frame_tcp(&f, from_server ? flow->server_port : flow->client_port,
               from_server ? flow->client_port : flow->server_port, seq, flags, 0);
-    frame_put(&f, payload, size);
+    if (size)
+        frame_put(&f, payload, size);
     lab_note(flow, from_server, &f);
     lab_add(lab, &f);
 }
@@ -217,7 +218,8 @@ static inline void lab_udp(struct lab *lab, struct lab_flow *flow, bool from_ser
     struct frame f = lab_ip_frame(flow, from_server, 17);
     frame_udp(&f, from_server ? flow->server_port : flow->client_port,
               from_server ? flow->client_port : flow->server_port);
-    frame_put(&f, payload, size);
+    if (size)
+        frame_put(&f, payload, size);
     lab_note(flow, from_server, &f);
     lab_add(lab, &f);
 }
