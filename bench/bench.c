@@ -9,7 +9,7 @@
 #include "base/json.h"
 #include "dataplane/ports.h"
 
-#define MBUFS      8191u
+#define MBUFS      16383u
 #define MBUF_CACHE 512u
 
 static const uint64_t populations_quick[] = {1000, 1000000, 4000000, 16000000, 0};
@@ -36,6 +36,11 @@ static bool is_quick(const char *name)
 bool bench_wants(const struct bench *bench, const char *name)
 {
     return (!bench->options.only || strstr(name, bench->options.only)) && (!bench->options.quick || is_quick(name));
+}
+
+bool bench_takes(const struct bench *bench, uint64_t flows, uint64_t usual_flows)
+{
+    return bench->own_populations || flows == usual_flows;
 }
 
 static bool goal_met(const struct bench_row *row)
@@ -108,8 +113,7 @@ void bench_report(struct bench *bench, const struct bench_row *row)
     }
     struct bench_row *own = &bench->rows[bench->row_count++];
     *own = *row;
-    if (own->peer_name)
-        own->ratio = bench_sample_ratio(&own->ours, &own->peer);
+    own->ratio = own->peer_name ? bench_sample_ratio(&own->ours, &own->peer) : bench_sample_median(&own->ours);
     if (bench->options.json)
         print_json(bench, own, bench->out);
     else
@@ -160,12 +164,13 @@ static void start(struct bench *bench)
     char error[512];
     struct dp_eal_options options;
     choose_cpus(&main_cpu, &second);
+    bench->has_two_cpus = main_cpu != second;
     dp_eal_options_init(&options, 1);
     options.worker_cpus = &second;
     options.main_cpu = (int)main_cpu;
     if (dp_eal_start(&options, error, sizeof error))
         bench_fail("%s", error);
-    bench_heap_create(&bench->pool_heap, (size_t)48 << 20);
+    bench_heap_create(&bench->pool_heap, (size_t)96 << 20);
     bench->pool = rte_pktmbuf_pool_create("bench", MBUFS, MBUF_CACHE, DP_META_BYTES, RTE_MBUF_DEFAULT_BUF_SIZE,
                                           bench->pool_heap.socket);
     if (!bench->pool)
@@ -243,6 +248,7 @@ size_t bench_run(const struct bench_options *options, FILE *out)
         bench.effort.rounds = options->rounds;
     bench.stream_length = options->quick ? 1u << 19 : 1u << 21;
     const uint64_t *usual = options->full ? populations_full : options->quick ? populations_quick : populations_usual;
+    bench.own_populations = options->population_count != 0;
     if (!options->population_count)
         for (unsigned i = 0; usual[i]; i++)
             bench.options.populations[bench.options.population_count++] = usual[i];
@@ -252,6 +258,8 @@ size_t bench_run(const struct bench_options *options, FILE *out)
         for (unsigned family = BENCH_MIX; family <= BENCH_IPV6; family++) {
             run_world(&bench, bench.options.populations[i], family);
             bench_opening_rows(&bench, bench.options.populations[i], family);
+            bench_hostile_rows(&bench, bench.options.populations[i], family);
+            bench_workers_rows(&bench, bench.options.populations[i], family);
         }
     if (!options->json)
         fprintf(out, "\n%u %% of the process's memory was on large pages\n", bench.hugepage_pct);

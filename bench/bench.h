@@ -37,8 +37,8 @@ struct bench_row {
     const char *unit;      /* "cycles", "Mflows/s" */
     const char *peer_name; /* NULL: none */
     struct bench_sample ours, peer;
-    double ratio; /* ours / peer, median of paired rounds */
-    enum bench_goal goal;
+    double ratio;         /* ours / peer, median of paired rounds */
+    enum bench_goal goal; /* of the ratio; of ours when there is no peer */
     double goal_ratio;
 };
 
@@ -51,6 +51,8 @@ struct bench {
     struct bench_heap pool_heap;
     FILE *out;
     unsigned hugepage_pct; /* seen when a world was built */
+    bool own_populations;  /* the user named them */
+    bool has_two_cpus;
     struct bench_row *rows;
     size_t row_count, row_capacity;
 };
@@ -58,8 +60,10 @@ struct bench {
 /* Runs what the options select, prints as it goes; ends the process with a message when it cannot. Returns how many rows. */
 size_t bench_run(const struct bench_options *options, FILE *out);
 
-/* True when a row of this name, or one whose name begins so (`prefix`), is wanted. */
+/* True when a row of this name is wanted. */
 bool bench_wants(const struct bench *bench, const char *name);
+/* For rows of one usual population: true for it, and for those that the user asked for. */
+bool bench_takes(const struct bench *bench, uint64_t flows, uint64_t usual_flows);
 /* Adds and prints a row; `peer` NULL when there is none. The name's parts are joined by dots. */
 void bench_report(struct bench *bench, const struct bench_row *row);
 
@@ -182,3 +186,5 @@ unsigned bench_pipeline_needs(struct bench_world *world, bool *ret_any);
 void bench_pipeline_rows(struct bench_world *world);
 /* Those that build worlds of their own. */
 void bench_opening_rows(struct bench *bench, uint64_t flows, enum bench_family family);
+void bench_hostile_rows(struct bench *bench, uint64_t flows, enum bench_family family);
+void bench_workers_rows(struct bench *bench, uint64_t flows, enum bench_family family);

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <netinet/in.h>
 #include <rte_byteorder.h>
 #include <stdio.h>
 
@@ -46,12 +47,54 @@ void bench_tuple(uint64_t flow, enum bench_family family, struct bench_tuple *re
     ret_tuple->server_port_be16 = rte_cpu_to_be_16(BENCH_PORT_SERVER);
 }
 
+static uint8_t make_key(const struct bench_tuple *tuple, struct ft_key *ret_key)
+{
+    return ft_key_make(ret_key, tuple->is_v6, tuple->client, tuple->server, tuple->client_port_be16,
+                       tuple->server_port_be16, IPPROTO_TCP, 0);
+}
+
 uint8_t bench_key(uint64_t flow, enum bench_family family, struct ft_key *ret_key)
 {
     struct bench_tuple tuple;
     bench_tuple(flow, family, &tuple);
-    return ft_key_make(ret_key, tuple.is_v6, tuple.client, tuple.server, tuple.client_port_be16, tuple.server_port_be16,
-                       6, 0);
+    return make_key(&tuple, ret_key);
+}
+
+void bench_tuple_key(const struct bench_tuple *tuple, struct ft_key *ret_key)
+{
+    make_key(tuple, ret_key);
+}
+
+/* The public hash is a function of the XOR of the key's 16-bit words alone. */
+static uint16_t folded(const struct bench_tuple *tuple)
+{
+    uint16_t words[18], sum = 0;
+    memcpy(words, tuple->client, 16);
+    memcpy(words + 8, tuple->server, 16);
+    words[16] = tuple->client_port_be16;
+    words[17] = tuple->server_port_be16;
+    for (unsigned i = 0; i < 18; i++)
+        sum ^= words[i];
+    return sum;
+}
+
+/* 256 values of that sum for each shard. */
+static uint16_t sum_of_shard(uint8_t shard, unsigned word)
+{
+    static uint16_t sums[FT_SHARDS][256];
+    static unsigned counts[FT_SHARDS];
+    if (!counts[0])
+        for (unsigned sum = 0; sum < 65536; sum++) {
+            struct ft_key key = {.port_be16 = {(uint16_t)sum, 0}, .ip_proto = IPPROTO_TCP};
+            uint8_t of = ft_shard_of(&key);
+            sums[of][counts[of]++ % 256] = (uint16_t)sum;
+        }
+    return sums[shard][word % 256];
+}
+
+void bench_force_shard(struct bench_tuple *tuple, uint8_t shard, unsigned word)
+{
+    tuple->client_port_be16 ^= folded(tuple) ^ sum_of_shard(shard, word);
 }
 
 uint64_t bench_random(void)

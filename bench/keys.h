@@ -27,6 +27,13 @@ void bench_tuple(uint64_t flow, enum bench_family family, struct bench_tuple *re
 /* Returns the swap of the client's packets. */
 uint8_t bench_key(uint64_t flow, enum bench_family family, struct ft_key *ret_key);
 
+/*
+ * Changes the client's port so that the flow falls into a shard: the public hash hides nothing, see ft_toeplitz(). `word`
+ * varies which of the 256 ways is taken.
+ */
+void bench_force_shard(struct bench_tuple *tuple, uint8_t shard, unsigned word);
+void bench_tuple_key(const struct bench_tuple *tuple, struct ft_key *ret_key);
+
 /* xorshift64* (Vigna 2016); a fixed seed, so that runs are alike. */
 uint64_t bench_random(void);
 

@@ -155,12 +155,9 @@ static bool name_row(const struct bench_world *world, unsigned what, struct benc
     }
     char flows[24];
     bench_flows_name(world->flows, flows, sizeof flows);
-    snprintf(ret_row->name, sizeof ret_row->name, "pipeline.%s.%s.uniform.%s%s%s", names[what], flows,
-             bench_family_name(world->family), what == MIXED ? "" : ".",
-             what == MIXED    ? ""
-             : what == STAGED ? bench_stage_names[0]
-                              : ends[what]);
-    return world->flows == BACKGROUND && bench_wants(world->bench, ret_row->name);
+    snprintf(ret_row->name, sizeof ret_row->name, "pipeline.%s.%s.uniform.%s.%s", names[what], flows,
+             bench_family_name(world->family), what == STAGED ? bench_stage_names[0] : ends[what]);
+    return bench_takes(world->bench, world->flows, BACKGROUND) && bench_wants(world->bench, ret_row->name);
 }
 
 static void prime(struct opening *opening)
