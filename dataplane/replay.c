@@ -40,6 +40,7 @@ struct dp_replay {
     bool threaded;
     struct runner *runners;
     _Atomic unsigned close_request; /* w: reader, release; r: workers, acquire */
+    _Atomic unsigned running;       /* worker threads; w: workers, release, when they leave; r: reader, acquire */
 };
 
 /*
@@ -151,6 +152,7 @@ static int worker_main(void *context)
         }
         sched_yield();
     }
+    atomic_fetch_sub_explicit(&replay->running, 1, memory_order_release);
     return 0;
 }
 
@@ -170,6 +172,7 @@ static bool start_threads(struct dp_replay *replay, char *error, size_t error_si
             return false;
         }
     }
+    atomic_store_explicit(&replay->running, count, memory_order_relaxed);
     for (unsigned i = 0; i < count; i++)
         rte_eal_remote_launch(worker_main, &replay->runners[i], 1 + i);
     return true;
@@ -215,6 +218,8 @@ void dp_replay_destroy(struct dp_replay *replay)
         return;
     if (replay->threaded) {
         atomic_store_explicit(&replay->engine->stop, true, memory_order_release);
+        while (atomic_load_explicit(&replay->running, memory_order_acquire))
+            sched_yield();
         rte_eal_mp_wait_lcore();
         for (unsigned i = 0; i < replay->engine->config.worker_count; i++)
             rte_ring_free(replay->runners[i].input);

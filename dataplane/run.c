@@ -54,6 +54,7 @@ struct dp_run {
     unsigned drain_ms;
     _Atomic int phase;
     _Atomic unsigned draining; /* workers that have stopped receiving; w: workers, release; r: control, acquire */
+    _Atomic unsigned left;     /* workers that have ended; the same pairing */
 };
 
 static void clock_start(struct clock *clock)
@@ -234,6 +235,7 @@ static int worker_main(void *context)
             idle(run);
     }
     dp_worker_close_all(worker, clock_now_ns(&run->clock));
+    atomic_fetch_add_explicit(&run->left, 1, memory_order_release);
     return 0;
 }
 
@@ -402,6 +404,8 @@ bool dp_run_stop(struct dp_run *run, unsigned drain_ms)
            !all_ended(run))
         usleep(STOP_WAIT_US);
     atomic_store_explicit(&run->phase, PHASE_CLOSE, memory_order_release);
+    while (atomic_load_explicit(&run->left, memory_order_acquire) < run->engine->config.worker_count)
+        usleep(STOP_WAIT_US);
     rte_eal_mp_wait_lcore();
     atomic_store_explicit(&run->phase, PHASE_RECORDS, memory_order_release);
     pthread_join(run->record_thread, NULL);
