@@ -339,6 +339,11 @@ int dp_replay_file(struct dp_replay *replay, const char *path, char *error, size
     return count;
 }
 
+uint64_t dp_replay_packets(const struct dp_replay *replay)
+{
+    return replay->number;
+}
+
 uint64_t dp_replay_finish(struct dp_replay *replay)
 {
     struct dp_engine *engine = replay->engine;

@@ -35,6 +35,9 @@ void dp_replay_destroy(struct dp_replay *replay);
  */
 int dp_replay_file(struct dp_replay *replay, const char *path, char *error, size_t error_size);
 
+/* Packets read so far, those of earlier captures of this run included: the number of the last one. */
+uint64_t dp_replay_packets(const struct dp_replay *replay);
+
 /* Ends every flow and hands its events to the handler. Returns the clock: stamp of the last packet, ns. */
 uint64_t dp_replay_finish(struct dp_replay *replay);
 

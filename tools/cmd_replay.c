@@ -367,6 +367,9 @@ static int run_files(struct replay_command *c, char **files, int count)
         c->current = files[i];
         if (c->separate || count == 1)
             c->output.file = files[i];
+        if (c->separate)
+            c->output.file_count = 0;
+        flow_output_file(&c->output, files[i], dp_replay_packets(c->replay) + 1);
         if (dp_replay_file(c->replay, files[i], error, sizeof error)) {
             clear_progress(c);
             log_line(LOG_ERROR, "replay", "%s", error);

@@ -8,6 +8,7 @@
 /* One flow, ready to print: the same values for JSON, CSV and table. */
 struct flow_row {
     uint64_t flow_id;
+    const char *file; /* of its first packet */
     unsigned ip_proto, client_port, server_port, confidence, packets_to_verdict, payload_packets_to_verdict;
     char client_ip[INET6_ADDRSTRLEN], server_ip[INET6_ADDRSTRLEN];
     uint64_t first_ns, last_ns, packets_up, packets_down, bytes_up, bytes_down;
@@ -37,10 +38,32 @@ static void forget_flows(struct flow_output *output)
     output->count = 0;
 }
 
+void flow_output_file(struct flow_output *output, const char *name, uint64_t first_number)
+{
+    output->files = realloc(output->files, (output->file_count + 1) * sizeof *output->files);
+    if (!output->files)
+        abort();
+    output->files[output->file_count++] = (struct flow_output_file){name, first_number};
+}
+
+static const char *file_of(const struct flow_output *output, uint64_t number)
+{
+    size_t low = 0, high = output->file_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (output->files[middle].first_number <= number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? output->files[low - 1].name : "";
+}
+
 void flow_output_fini(struct flow_output *output)
 {
     forget_flows(output);
     free(output->flows);
+    free(output->files);
     json_free(&output->json);
 }
 
@@ -59,6 +82,7 @@ static void fill_row(const struct flow_output *output, const struct dp_event *ev
     cl_protocol application = ft_flow_application(&flow->hot, &flow->cold);
     const struct cl_protocol_info *protocol = cl_protocol_get(classifier, flow->cold.protocol);
     row->flow_id = flow->cold.uid & DP_UID_NUMBER_MASK;
+    row->file = file_of(output, row->flow_id);
     row->ip_proto = flow->key.ip_proto;
     row->client_port = ntohs(flow->key.port_be16[client]);
     row->server_port = ntohs(flow->key.port_be16[!client]);
@@ -86,8 +110,7 @@ static void print_json(struct flow_output *output, const struct flow_row *row, c
     struct json *j = &output->json;
     json_object_begin(j, NULL);
     json_text(j, "event", "flow");
-    if (output->file)
-        json_text(j, "file", output->file);
+    json_text(j, "file", row->file);
     json_u64(j, "flow_id", row->flow_id);
     json_u64(j, "ip_proto", row->ip_proto);
     json_text(j, "client_ip", row->client_ip);
@@ -136,8 +159,7 @@ static void csv_text(FILE *out, const char *text, size_t size_bytes)
 static void print_csv(struct flow_output *output, const struct flow_row *row, const struct dp_attributes *attributes)
 {
     FILE *out = output->out;
-    const char *file = output->file ? output->file : "";
-    csv_text(out, file, strlen(file));
+    csv_text(out, row->file, strlen(row->file));
     fprintf(out, ",%" PRIu64 ",%u,%s,%u,%s,%u,%" PRIu64 ".%06" PRIu64 ",%" PRIu64 ".%06" PRIu64 ",", row->flow_id,
             row->ip_proto, row->client_ip, row->client_port, row->server_ip, row->server_port,
             row->first_ns / 1000000000u, row->first_ns % 1000000000u / 1000u, row->last_ns / 1000000000u,
