@@ -12,6 +12,10 @@
 #define MBUFS      16383u
 #define MBUF_CACHE 512u
 
+#define FAMILIES_FLOWS_MAX 20000000u /* above, IPv4 alone: memory */
+#define SLOPE_FEW          1000u
+#define SLOPE_MANY         16000000u
+
 static const uint64_t populations_quick[] = {1000, 1000000, 4000000, 16000000, 0};
 static const uint64_t populations_usual[] = {1000, 100000, 1000000, 4000000, 16000000, 0};
 static const uint64_t populations_full[] = {1000, 100000, 1000000, 4000000, 16000000, 64000000, 0};
@@ -29,8 +33,8 @@ uint64_t bench_now_ns(void)
 /* What --quick leaves out. */
 static bool is_quick(const char *name)
 {
-    return strstr(name, ".uniform.mix.") && !strstr(name, ".cds_lfht") && !strstr(name, ".find.") &&
-           !strstr(name, ".imix.");
+    return (strstr(name, ".uniform.mix.") || strstr(name, "hash.")) && !strstr(name, ".cds_lfht") &&
+           !strstr(name, ".find.") && !strstr(name, ".imix.");
 }
 
 bool bench_wants(const struct bench *bench, const char *name)
@@ -240,6 +244,59 @@ static void run_world(struct bench *bench, uint64_t flows, enum bench_family fam
     bench_world_destroy(&world);
 }
 
+static void run_population(struct bench *bench, uint64_t flows)
+{
+    for (unsigned family = BENCH_MIX; family <= BENCH_IPV6; family++) {
+        if (family != BENCH_IPV4 && flows > FAMILIES_FLOWS_MAX)
+            continue;
+        run_world(bench, flows, family);
+        bench_opening_rows(bench, flows, family);
+        bench_hostile_rows(bench, flows, family);
+        bench_workers_rows(bench, flows, family);
+    }
+    bench_capacity_rows(bench, flows);
+}
+
+static const struct bench_row *find_row(const struct bench *bench, const char *format, uint64_t flows)
+{
+    char name[96], text[24];
+    const char *at = strstr(format, "%s");
+    bench_flows_name(flows, text, sizeof text);
+    snprintf(name, sizeof name, "%.*s%s%s", (int)(at - format), format, text, at + 2);
+    for (size_t i = 0; i < bench->row_count; i++)
+        if (strcmp(bench->rows[i].name, name) == 0)
+            return &bench->rows[i];
+    return NULL;
+}
+
+static struct bench_sample difference(const struct bench_sample *a, const struct bench_sample *b)
+{
+    struct bench_sample sample = *a;
+    for (unsigned i = 0; i < sample.rounds; i++)
+        sample.round[i] = a->round[i] - b->round[i];
+    return sample;
+}
+
+/* What the memory of 16 million flows adds to the cycles of a thousand, against what it adds to the floor. */
+static void slope_row(struct bench *bench, const char *group, const char *format, enum bench_goal goal)
+{
+    static const char floor_format[] = "table.lookup.%s.uniform.mix.floor";
+    const struct bench_row *few = find_row(bench, format, SLOPE_FEW), *many = find_row(bench, format, SLOPE_MANY);
+    const struct bench_row *floor_few = find_row(bench, floor_format, SLOPE_FEW);
+    const struct bench_row *floor_many = find_row(bench, floor_format, SLOPE_MANY);
+    if (!few || !many || !floor_few || !floor_many)
+        return;
+    struct bench_row row = {.flows = SLOPE_MANY,
+                            .unit = "cycles",
+                            .peer_name = "floor",
+                            .ours = difference(&many->ours, &few->ours),
+                            .peer = difference(&floor_many->peer, &floor_few->peer),
+                            .goal = goal,
+                            .goal_ratio = 1.5};
+    snprintf(row.name, sizeof row.name, "%s.slope.1K-16M.uniform.mix.floor", group);
+    bench_report(bench, &row);
+}
+
 size_t bench_run(const struct bench_options *options, FILE *out)
 {
     struct bench bench = {.options = *options, .out = out};
@@ -254,13 +311,13 @@ size_t bench_run(const struct bench_options *options, FILE *out)
             bench.options.populations[bench.options.population_count++] = usual[i];
     start(&bench);
     print_header(&bench);
+    bench_hash_rows(&bench);
     for (unsigned i = 0; i < bench.options.population_count; i++)
-        for (unsigned family = BENCH_MIX; family <= BENCH_IPV6; family++) {
-            run_world(&bench, bench.options.populations[i], family);
-            bench_opening_rows(&bench, bench.options.populations[i], family);
-            bench_hostile_rows(&bench, bench.options.populations[i], family);
-            bench_workers_rows(&bench, bench.options.populations[i], family);
-        }
+        run_population(&bench, bench.options.populations[i]);
+    slope_row(&bench, "pipeline", "pipeline.64B.%s.uniform.mix.rte_hash", BENCH_AT_MOST);
+    slope_row(&bench, "table", "table.lookup.%s.uniform.mix.rte_hash", BENCH_NO_GOAL);
+    if (options->svg)
+        bench_plot(&bench, options->svg);
     if (!options->json)
         fprintf(out, "\n%u %% of the process's memory was on large pages\n", bench.hugepage_pct);
     free(bench.rows);

@@ -77,6 +77,7 @@ enum bench_need { BENCH_NEED_RTE = 1, BENCH_NEED_LFHT = 2, BENCH_NEED_FLOOR = 4 
 struct bench_world {
     struct bench *bench;
     uint64_t flows, capacity_flows;
+    uint64_t table_bytes; /* what the flows took when they came */
     enum bench_family family;
     struct dp_engine *engine;
     struct bench_rte rte;
@@ -95,6 +96,10 @@ struct bench_world_options {
     unsigned needs, workers;
     uint64_t closed_timeout_ns; /* 0: the default */
 };
+/* Checks that so many flows with these peers fit into memory. */
+void bench_need_memory(uint64_t flows, unsigned needs);
+/* A peer of these needs is too large beside our table in one process at so many flows. */
+bool bench_fits(uint64_t flows, unsigned needs);
 /* Flows 0 .. flows-1, established and decided. */
 void bench_world_create(struct bench_world *world, struct bench *bench, const struct bench_world_options *options);
 void bench_world_destroy(struct bench_world *world);
@@ -188,3 +193,9 @@ void bench_pipeline_rows(struct bench_world *world);
 void bench_opening_rows(struct bench *bench, uint64_t flows, enum bench_family family);
 void bench_hostile_rows(struct bench *bench, uint64_t flows, enum bench_family family);
 void bench_workers_rows(struct bench *bench, uint64_t flows, enum bench_family family);
+void bench_capacity_rows(struct bench *bench, uint64_t flows);
+/* Without flows. */
+void bench_hash_rows(struct bench *bench);
+
+/* Writes the plot of the rows so far. */
+void bench_plot(const struct bench *bench, const char *path);

@@ -168,7 +168,7 @@ static bool name_row(const struct bench_world *world, unsigned part, const struc
     }
     snprintf(ret_row->name, sizeof ret_row->name, "table.%s.%s.uniform.%s.%s", part_names[part], flows,
              bench_family_name(world->family), peer->name);
-    return bench_wants(world->bench, ret_row->name);
+    return bench_fits(world->flows, peer->need) && bench_wants(world->bench, ret_row->name);
 }
 
 unsigned bench_churn_needs(struct bench_world *world, bool *ret_any)

@@ -98,17 +98,36 @@ void bench_heap_destroy(struct bench_heap *heap)
     bench_free(heap->memory, heap->size_bytes);
 }
 
-unsigned bench_hugepage_pct(void)
+/* A line of a file of the kernel's, in kB; 0 when it is not there. */
+static uint64_t read_kb(const char *path, const char *key)
 {
     char line[256];
-    uint64_t anonymous = 0, huge = 0;
-    FILE *in = fopen("/proc/self/smaps_rollup", "re");
-    if (!in)
-        return 0;
-    while (fgets(line, sizeof line, in)) {
-        (void)sscanf(line, "Anonymous: %" SCNu64, &anonymous);
-        (void)sscanf(line, "AnonHugePages: %" SCNu64, &huge);
-    }
-    fclose(in);
+    uint64_t value = 0;
+    FILE *in = fopen(path, "re");
+    while (in && fgets(line, sizeof line, in))
+        if (strncmp(line, key, strlen(key)) == 0)
+            (void)sscanf(line + strlen(key), "%" SCNu64, &value);
+    if (in)
+        fclose(in);
+    return value;
+}
+
+void bench_need_bytes(uint64_t bytes)
+{
+    uint64_t available = read_kb("/proc/meminfo", "MemAvailable:") << 10;
+    if (available && bytes > available)
+        bench_fail("%" PRIu64 " MiB of memory are needed, %" PRIu64 " MiB are free; fewer flows: --flows 1K,1M",
+                   bytes >> 20, available >> 20);
+}
+
+uint64_t bench_resident_bytes(void)
+{
+    return read_kb("/proc/self/smaps_rollup", "Rss:") << 10;
+}
+
+unsigned bench_hugepage_pct(void)
+{
+    uint64_t anonymous = read_kb("/proc/self/smaps_rollup", "Anonymous:");
+    uint64_t huge = read_kb("/proc/self/smaps_rollup", "AnonHugePages:");
     return anonymous ? (unsigned)(huge * 100 / anonymous) : 0;
 }

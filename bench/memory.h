@@ -30,6 +30,10 @@ struct bench_heap {
 void bench_heap_create(struct bench_heap *heap, size_t size_bytes);
 void bench_heap_destroy(struct bench_heap *heap); /* all that was allocated on it must have been freed */
 
+/* Ends the process with a message unless so much is free: better than being killed half-way. */
+void bench_need_bytes(uint64_t bytes);
+uint64_t bench_resident_bytes(void);
+
 /* What part of the process's own memory is on large pages now. */
 unsigned bench_hugepage_pct(void);
 

@@ -117,7 +117,7 @@ static bool name_row(const struct bench_world *world, const struct what *what, e
     snprintf(ret_row->name, sizeof ret_row->name, "pipeline.%s.%s.%s.%s.%s", which == STAGED ? "stages" : what->name,
              flows, bench_distribution_name(distribution), bench_family_name(world->family),
              which == STAGED ? bench_stage_names[0] : peer_names[which]);
-    return bench_wants(world->bench, ret_row->name);
+    return bench_fits(world->flows, which == RTE ? BENCH_NEED_RTE : 0) && bench_wants(world->bench, ret_row->name);
 }
 
 unsigned bench_pipeline_needs(struct bench_world *world, bool *ret_any)

@@ -94,14 +94,14 @@ static const struct what whats[] = {{"lookup", ours_account, true}, {"find", our
 #define GOAL_FLOWS_MIN 1000000u
 
 static bool name_row(const struct bench_world *world, const char *what, enum bench_distribution distribution,
-                     const char *peer, struct bench_row *ret_row)
+                     const struct peer *peer, struct bench_row *ret_row)
 {
     char flows[24];
     bench_flows_name(world->flows, flows, sizeof flows);
-    *ret_row = (struct bench_row){.flows = world->flows, .unit = "cycles", .peer_name = peer};
+    *ret_row = (struct bench_row){.flows = world->flows, .unit = "cycles", .peer_name = peer->name};
     snprintf(ret_row->name, sizeof ret_row->name, "table.%s.%s.%s.%s.%s", what, flows,
-             bench_distribution_name(distribution), bench_family_name(world->family), peer);
-    return bench_wants(world->bench, ret_row->name);
+             bench_distribution_name(distribution), bench_family_name(world->family), peer->name);
+    return bench_fits(world->flows, peer->need) && bench_wants(world->bench, ret_row->name);
 }
 
 unsigned bench_table_needs(struct bench_world *world, bool *ret_any)
@@ -111,7 +111,7 @@ unsigned bench_table_needs(struct bench_world *world, bool *ret_any)
     for (unsigned d = BENCH_UNIFORM; d <= BENCH_ZIPF; d++)
         for (const struct what *what = whats; what->name; what++)
             for (const struct peer *peer = lookup_peers; peer->name; peer++)
-                if (name_row(world, what->name, d, peer->name, &row)) {
+                if (name_row(world, what->name, d, peer, &row)) {
                     needs |= peer->need;
                     *ret_any = true;
                 }
@@ -129,7 +129,7 @@ static void lookup_rows(struct bench_world *world, enum bench_distribution distr
         int own = -1;
         for (const struct what *what = whats; what->name; what++) {
             struct bench_row *row = &rows[row_count];
-            if (!name_row(world, what->name, distribution, peer->name, row))
+            if (!name_row(world, what->name, distribution, peer, row))
                 continue;
             int *mine = &ours[what - whats];
             if (*mine < 0) {
@@ -159,8 +159,26 @@ static void lookup_rows(struct bench_world *world, enum bench_distribution distr
     }
 }
 
+/* What a flow takes, index included, against what it may take. */
+static void memory_row(struct bench_world *world)
+{
+    static const double limits[] = {[BENCH_MIX] = 168, [BENCH_IPV4] = 160, [BENCH_IPV6] = 192};
+    struct bench_row row = {.flows = world->flows, .unit = "bytes", .peer_name = "limit"};
+    char flows[24];
+    bench_flows_name(world->flows, flows, sizeof flows);
+    snprintf(row.name, sizeof row.name, "table.memory.%s.uniform.%s.limit", flows, bench_family_name(world->family));
+    row.goal = BENCH_AT_MOST;
+    row.goal_ratio = 1;
+    row.ours = bench_sample_constant((double)world->table_bytes / (double)world->flows, 1);
+    row.peer = bench_sample_constant(limits[world->family], 1);
+    /* of fewer flows large pages and first chunks are more than the flows */
+    if (world->flows >= GOAL_FLOWS_MIN && bench_wants(world->bench, row.name))
+        bench_report(world->bench, &row);
+}
+
 void bench_table_rows(struct bench_world *world)
 {
+    memory_row(world);
     lookup_rows(world, BENCH_UNIFORM);
     lookup_rows(world, BENCH_ZIPF);
 }

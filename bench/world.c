@@ -92,14 +92,37 @@ static void fill_rte(struct bench_world *world)
     }
 }
 
+/* Bytes a flow, rounded up: our table; rte_hash; cds_lfht; the floor. */
+#define OURS_BYTES  200u
+#define RTE_BYTES   170u
+#define LFHT_BYTES  100u
+#define FLOOR_BYTES 75u
+#define REST_BYTES  (UINT64_C(1) << 30) /* streams, frames, mbufs, the engine's pools */
+#define FITS_FLOWS  20000000u
+
+void bench_need_memory(uint64_t flows, unsigned needs)
+{
+    uint64_t flow_bytes = OURS_BYTES + (needs & BENCH_NEED_RTE ? RTE_BYTES : 0u) +
+                          (needs & BENCH_NEED_LFHT ? LFHT_BYTES : 0u) + (needs & BENCH_NEED_FLOOR ? FLOOR_BYTES : 0u);
+    bench_need_bytes(flows * flow_bytes + (flows >= 1000000 ? REST_BYTES : 0));
+}
+
+bool bench_fits(uint64_t flows, unsigned needs)
+{
+    return flows <= FITS_FLOWS || !(needs & (BENCH_NEED_RTE | BENCH_NEED_LFHT));
+}
+
 void bench_world_create(struct bench_world *world, struct bench *bench, const struct bench_world_options *options)
 {
     uint64_t flows = options->flows;
     *world = (struct bench_world){
         .bench = bench, .flows = flows, .capacity_flows = flows + options->spare_flows, .family = options->family};
+    bench_need_memory(flows, options->needs);
     create_engine(world, options);
+    uint64_t before_bytes = bench_resident_bytes();
     for (uint64_t begin = 0; begin < flows; begin += BATCH)
         insert(world, begin, flows - begin < BATCH ? (unsigned)(flows - begin) : BATCH);
+    world->table_bytes = bench_resident_bytes() - before_bytes;
     if (options->needs & BENCH_NEED_RTE) {
         bench_rte_create(&world->rte, world->capacity_flows);
         fill_rte(world);

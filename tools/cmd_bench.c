@@ -17,7 +17,8 @@ static const char help[] =
     "  --flows LIST   populations instead of the usual ones: 1K,1M,16M\n"
     "  --rounds N     1 to 15; 5 with --quick, else 7\n"
     "  --json         one JSON object a line: "
-    "{\"event\":\"row\",\"name\":..,\"ours\":..,\"peer\":..,\"unit\":..,\"ratio\":..}\n\n"
+    "{\"event\":\"row\",\"name\":..,\"ours\":..,\"peer\":..,\"unit\":..,\"ratio\":..}\n"
+    "  --svg FILE     also draws cycles against flows\n\n"
     "examples:\n"
     "  sce bench --quick\n"
     "  sce bench --only pipeline.64B --flows 1M,16M\n"
@@ -51,12 +52,17 @@ static bool parse_list(struct bench_options *options, char *list)
 
 int cmd_bench(int argc, char **argv)
 {
-    enum { QUICK = 256, FULL, ONLY, FLOWS, ROUNDS, JSON };
+    enum { QUICK = 256, FULL, ONLY, FLOWS, ROUNDS, JSON, SVG };
     static const struct option long_options[] = {
-        {"help", no_argument, NULL, 'h'},          {"quick", no_argument, NULL, QUICK},
-        {"full", no_argument, NULL, FULL},         {"only", required_argument, NULL, ONLY},
-        {"flows", required_argument, NULL, FLOWS}, {"rounds", required_argument, NULL, ROUNDS},
-        {"json", no_argument, NULL, JSON},         {NULL, 0, NULL, 0},
+        {"help", no_argument, NULL, 'h'},
+        {"quick", no_argument, NULL, QUICK},
+        {"full", no_argument, NULL, FULL},
+        {"only", required_argument, NULL, ONLY},
+        {"flows", required_argument, NULL, FLOWS},
+        {"rounds", required_argument, NULL, ROUNDS},
+        {"json", no_argument, NULL, JSON},
+        {"svg", required_argument, NULL, SVG},
+        {NULL, 0, NULL, 0},
     };
     struct bench_options options = {0};
     for (int c; (c = getopt_long(argc, argv, "h", long_options, NULL)) != -1;) {
@@ -82,6 +88,9 @@ int cmd_bench(int argc, char **argv)
             options.rounds = (unsigned)strtoul(optarg, NULL, 10);
             if (options.rounds < 1 || options.rounds > BENCH_ROUNDS_MAX)
                 return cli_usage_error("bench", "--rounds takes a number from 1 to %u", BENCH_ROUNDS_MAX);
+            break;
+        case SVG:
+            options.svg = optarg;
             break;
         case JSON:
             options.json = true;
