@@ -1,11 +1,21 @@
 /*
- * Ageing. Each chunk's earliest_ns is a lower bound of the times at which its live flows may expire: lowered at once
- * when a flow comes or its time-out class changes (ft_due), found anew when the chunk is looked through. A packet that
- * only renews last_ns touches no chunk: the bound stays low, hence true.
+ * Ageing. Each slot has a due time: a tick (2^tick_shift ns, at most FT_SWEEP_LATE_NS) modulo 2^16 before whose end its
+ * flow cannot expire. It is set when the flow begins, when its class changes, and when ageing has looked at the flow; a
+ * packet that only renews last_ns leaves it, so it stays a lower bound. A round passes over the due times of a shard's
+ * chunks, 2 bytes a slot, and looks at the flows alone that may have expired. There is one round a tick.
+ *
+ * Ticks are compared as differences: right while a due time is less than 2^15 ticks away. It is at most TICKS_AHEAD
+ * ahead when set (a longer time-out is met in several looks), and a round that comes TICKS_LATE after the last one
+ * takes all flows for due.
  */
+#include <emmintrin.h>
+
 #include "flowtable/table_priv.h"
 
-#define PREFETCH_SLOTS 8u
+#define TICKS_AHEAD 16384u
+#define TICKS_LATE  4096u
+#define GROUP_SLOTS 16u /* due times compared at once */
+#define LOOK_SLOTS  32u /* flows fetched, then looked at */
 
 bool ft_timeout_unanswered(enum ft_timeout timeout_class)
 {
@@ -18,29 +28,58 @@ bool ft_timeout_unanswered(enum ft_timeout timeout_class)
     return unanswered[timeout_class];
 }
 
+/* The due time of a tick: never one of the two marks, rather a tick or two early. */
+static uint16_t due_of_tick(uint64_t tick)
+{
+    uint16_t due = (uint16_t)tick;
+    return due < FT_DUE_FIRST ? UINT16_MAX : due;
+}
+
 void ft_due(struct ft *ft, const struct ft_shard *shard, ft_slot slot)
 {
     const struct ft_hot *hot = &ft->arrays.hot[slot];
-    struct ft_chunk *chunk = &ft->chunks[ft_chunk_of(ft, slot)];
-    /* Not from a stamp ahead of the sweep's clock: one wrong stamp must not make ageing skip the chunk for ever. */
-    uint64_t from_ns = hot->last_ns < shard->clock_ns ? hot->last_ns : shard->clock_ns;
-    uint64_t due = from_ns + ft->arrays.timeout_ns[hot->timeout_class];
-    if (due < chunk->earliest_ns)
-        chunk->earliest_ns = due;
+    uint64_t clock_ns = shard->clock_ns, ahead_ns = (uint64_t)TICKS_AHEAD << ft->tick_shift;
+    /* Not from a stamp ahead of the sweep's clock: one wrong stamp must not make ageing pass over the flow for ever. */
+    uint64_t from_ns = hot->last_ns < clock_ns ? hot->last_ns : clock_ns;
+    uint64_t due_ns = from_ns + ft->arrays.timeout_ns[hot->timeout_class];
+    if (due_ns < clock_ns)
+        due_ns = clock_ns;
+    if (due_ns > clock_ns + ahead_ns)
+        due_ns = clock_ns + ahead_ns;
+    ft->due[slot] = due_of_tick(due_ns >> ft->tick_shift);
 }
 
-/* Follows the clock; when it was set back, bounds made by the old one say nothing now. */
+/* All flows of the shard are due: what their due times say was said by another clock, or too long ago. */
+static void all_due(struct ft *ft, struct ft_shard *shard, uint64_t tick)
+{
+    uint16_t before = due_of_tick(tick - FT_DUE_FIRST - 1);
+    for (uint32_t chunk = shard->first; chunk != FT_CHUNK_NONE; chunk = ft->chunks[chunk].next) {
+        uint16_t *due = ft->due + ((size_t)chunk << ft->chunk_shift);
+        for (uint32_t i = 0; i < ft->chunks[chunk].fresh; i++)
+            due[i] = due[i] < FT_DUE_FIRST ? due[i] : before;
+    }
+}
+
+static void begin_round(struct ft_shard *shard, uint64_t tick)
+{
+    shard->sweep_tick = tick;
+    shard->sweep_chunk = shard->first;
+    shard->sweep_index = 0;
+}
+
+/* Follows the clock and begins a round when it is time for one. */
 static void set_clock(struct ft *ft, struct ft_shard *shard, uint64_t now_ns)
 {
-    if (likely(now_ns >= shard->clock_ns)) {
+    uint64_t tick = now_ns >> ft->tick_shift;
+    bool is_back = now_ns < shard->clock_ns && shard->clock_ns - now_ns > FT_CLOCK_BACK_NS;
+    if (is_back || now_ns > shard->clock_ns) /* stamps of captures swing back by a little */
         shard->clock_ns = now_ns;
-        return;
+    if (unlikely(is_back || tick > shard->sweep_tick + TICKS_LATE)) {
+        all_due(ft, shard, tick);
+        begin_round(shard, tick);
+    } else if (shard->sweep_chunk == FT_CHUNK_NONE && tick > shard->sweep_tick) {
+        begin_round(shard, tick);
     }
-    if (shard->clock_ns - now_ns <= FT_CLOCK_BACK_NS)
-        return; /* stamps of captures swing by a little */
-    shard->clock_ns = now_ns;
-    for (uint32_t chunk = shard->first; chunk != FT_CHUNK_NONE; chunk = ft->chunks[chunk].next)
-        ft->chunks[chunk].earliest_ns = 0;
 }
 
 /* A flow stamped by a clock that was set back since starts its time-out anew: neither ends early nor lives for ever. */
@@ -51,76 +90,67 @@ static void restamp(struct ft_hot *hot, uint64_t now_ns)
     ft_write_end(hot);
 }
 
-/* One live slot; true when it is expired. */
-static bool slot_check(struct ft *ft, struct ft_chunk *chunk, ft_slot slot, uint64_t now_ns)
-{
-    struct ft_hot *hot = &ft->arrays.hot[slot];
-    if (hot->last_ns > now_ns && hot->last_ns - now_ns > FT_CLOCK_BACK_NS)
-        restamp(hot, now_ns);
-    if (ft_expired(ft, hot, now_ns))
-        return true;
-    uint64_t due = hot->last_ns + ft->arrays.timeout_ns[hot->timeout_class];
-    if (due < chunk->earliest_ns)
-        chunk->earliest_ns = due;
-    return false;
-}
-
 struct sweep {
     uint64_t now_ns;
+    uint16_t tick;
     unsigned budget_slots;
     ft_slot *slots;
     unsigned size;
     unsigned found;
 };
 
-/* Looks on through the chunk at shard->sweep_index; true when its end was reached. */
-static bool sweep_chunk(struct ft *ft, struct ft_shard *shard, uint32_t number, struct sweep *sweep)
+/* One flow that is due. */
+static void look(struct ft *ft, const struct ft_shard *shard, ft_slot slot, struct sweep *sweep)
 {
-    struct ft_chunk *chunk = &ft->chunks[number];
-    if (shard->sweep_index == 0)
-        chunk->earliest_ns = UINT64_MAX;
-    ft_slot base = number << ft->chunk_shift;
-    uint32_t start = shard->sweep_index, index = start;
-    for (; index < chunk->fresh && sweep->budget_slots && sweep->found < sweep->size; index++, sweep->budget_slots--) {
-        /* Non-temporal: ageing must not push the flows that packets use out of the caches. */
-        rte_prefetch_non_temporal(&ft->arrays.hot[base + index + PREFETCH_SLOTS]);
-        if ((ft_generation(&ft->arrays.hot[base + index]) & 1) && slot_check(ft, chunk, base + index, sweep->now_ns))
-            sweep->slots[sweep->found++] = base + index;
-    }
-    shard->sweep_index = index;
-    FT_COUNT(shard->swept, index - start);
-    return index >= chunk->fresh;
+    struct ft_hot *hot = &ft->arrays.hot[slot];
+    if (hot->last_ns > sweep->now_ns && hot->last_ns - sweep->now_ns > FT_CLOCK_BACK_NS)
+        restamp(hot, sweep->now_ns);
+    if (ft_expired(ft, hot, sweep->now_ns))
+        sweep->slots[sweep->found++] = slot;
+    else
+        ft_due(ft, shard, slot);
 }
 
-/* Chunks from where the sweep stopped on; each at most once a call. */
-static void sweep_chunks(struct ft *ft, struct ft_shard *shard, struct sweep *sweep)
+/* Bit i: the flow of slot i of 16 is due before the tick. */
+static uint32_t due_before(const uint16_t due[GROUP_SLOTS], uint16_t tick)
 {
-    uint32_t number = shard->sweep_chunk, begun_at = shard->sweep_index ? number : FT_CHUNK_NONE;
-    while (sweep->budget_slots && sweep->found < sweep->size) {
-        if (number == FT_CHUNK_NONE) {
-            number = shard->first;
-            shard->sweep_index = 0;
-            if (number == FT_CHUNK_NONE)
-                break;
-        }
-        if (shard->sweep_index == 0) {
-            if (number == begun_at)
-                break; /* once round */
-            if (begun_at == FT_CHUNK_NONE)
-                begun_at = number;
-            uint64_t earliest_ns = ft->chunks[number].earliest_ns;
-            if (earliest_ns >= sweep->now_ns || sweep->now_ns - earliest_ns < ft->late_ns) {
-                sweep->budget_slots--;
-                number = ft->chunks[number].next;
-                continue;
-            }
-        }
-        if (!sweep_chunk(ft, shard, number, sweep))
-            break;
-        number = ft->chunks[number].next;
-        shard->sweep_index = 0;
+    __m128i now = _mm_set1_epi16((short)tick), first = _mm_set1_epi16(FT_DUE_FIRST - 1), zero = _mm_setzero_si128();
+    __m128i is_due[2];
+    for (unsigned half = 0; half < 2; half++) {
+        __m128i dues = _mm_load_si128((const __m128i *)(const void *)(due + half * 8));
+        __m128i is_mark = _mm_cmpeq_epi16(_mm_subs_epu16(dues, first), zero);
+        is_due[half] = _mm_andnot_si128(is_mark, _mm_cmpgt_epi16(_mm_sub_epi16(now, dues), zero));
     }
-    shard->sweep_chunk = number;
+    return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(is_due[0], is_due[1]));
+}
+
+/*
+ * Goes on through the chunk until its end, until `size` due flows are gathered, or until the budget is used up; fetches
+ * those flows past the caches' order, since ageing must not push out what packets use.
+ */
+static unsigned gather(const struct ft *ft, struct ft_shard *shard, struct sweep *sweep, ft_slot ret_due[],
+                       unsigned size)
+{
+    ft_slot base = shard->sweep_chunk << ft->chunk_shift;
+    uint32_t end = ft->chunks[shard->sweep_chunk].fresh, index = shard->sweep_index;
+    unsigned count = 0;
+    while (index < end && count < size && sweep->budget_slots > count) {
+        uint32_t group = index - index % GROUP_SLOTS;
+        rte_prefetch_non_temporal(ft->due + base + group + 8 * GROUP_SLOTS);
+        uint32_t due = due_before(ft->due + base + group, sweep->tick) & ~0u << (index % GROUP_SLOTS);
+        index = group + GROUP_SLOTS;
+        if (!due)
+            sweep->budget_slots--;
+        for (; due && count < size && sweep->budget_slots > count; due &= due - 1) {
+            ret_due[count] = base + group + (uint32_t)__builtin_ctz(due);
+            rte_prefetch_non_temporal(&ft->arrays.hot[ret_due[count++]]);
+        }
+        if (due)
+            index = group + (uint32_t)__builtin_ctz(due);
+    }
+    shard->sweep_index = index;
+    sweep->budget_slots -= count;
+    return count;
 }
 
 unsigned ft_sweep(struct ft *ft, uint8_t shard_number, uint64_t now_ns, unsigned budget_slots, ft_slot ret_slots[],
@@ -128,14 +158,30 @@ unsigned ft_sweep(struct ft *ft, uint8_t shard_number, uint64_t now_ns, unsigned
 {
     struct ft_shard *shard = &ft->shards[shard_number];
     ft_reclaim(ft, shard_number);
+    ft_keep_margin(ft, shard_number);
     if (unlikely(FT_GET(ft->copies_asked))) {
         struct ft_shard_set one = {{0}};
         one.words[shard_number / 64] = UINT64_C(1) << (shard_number & 63);
         ft_answer_copies(ft, &one);
     }
     set_clock(ft, shard, now_ns);
-    struct sweep sweep = {.now_ns = now_ns, .budget_slots = budget_slots, .slots = ret_slots, .size = size};
-    sweep_chunks(ft, shard, &sweep);
+    struct sweep sweep = {.now_ns = now_ns,
+                          .tick = (uint16_t)(shard->clock_ns >> ft->tick_shift),
+                          .budget_slots = budget_slots,
+                          .slots = ret_slots,
+                          .size = size};
+    while (shard->sweep_chunk != FT_CHUNK_NONE && sweep.budget_slots && sweep.found < size) {
+        ft_slot due[LOOK_SLOTS];
+        unsigned room = size - sweep.found,
+                 count = gather(ft, shard, &sweep, due, room < LOOK_SLOTS ? room : LOOK_SLOTS);
+        for (unsigned i = 0; i < count; i++)
+            look(ft, shard, due[i], &sweep);
+        FT_COUNT(shard->swept, count);
+        if (shard->sweep_index >= ft->chunks[shard->sweep_chunk].fresh) {
+            shard->sweep_chunk = ft->chunks[shard->sweep_chunk].next;
+            shard->sweep_index = 0;
+        }
+    }
     FT_COUNT(shard->expired, sweep.found);
     return sweep.found;
 }

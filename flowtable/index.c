@@ -53,7 +53,7 @@ static ft_slot bucket_find(const struct ft *ft, const struct ft_bucket *bucket, 
     return FT_SLOT_NONE;
 }
 
-static ft_slot find(const struct ft *ft, const struct ft_key *key, uint64_t hash)
+ft_slot ft_index_find(const struct ft *ft, const struct ft_key *key, uint64_t hash)
 {
     uint16_t tag = ft_tag(hash);
     uint32_t first = ft_first_bucket(ft, hash);
@@ -64,8 +64,8 @@ static ft_slot find(const struct ft *ft, const struct ft_key *key, uint64_t hash
 }
 
 /*
- * The slot of the first place that has the tag. Without one: the slot of the last place, which is 0 in most buckets
- * (places fill from the first on), so that fetching its line costs nothing.
+ * The slot of the first place that has the tag. Without one: that of the last place, in most buckets free (they fill
+ * from the first on), hence slot 0, which no flow ever has: what follows needs no branch, and costs nothing.
  */
 static inline ft_slot candidate(const struct ft_bucket *bucket, uint16_t tag, bool *ret_found)
 {
@@ -104,86 +104,84 @@ void ft_prefetch_index(struct ft *ft, const uint64_t hashes[], unsigned count)
         rte_prefetch0(&ft->buckets[ft_first_bucket(ft, hashes[i])]);
 }
 
-void ft_prefetch_flows(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        bool found;
-        ft_slot slot = candidate(&ft->buckets[ft_first_bucket(ft, hashes[i])], ft_tag(hashes[i]), &found);
-        rte_prefetch0(&ft->arrays.hot[slot]);
-        if (keys[i].is_v6)
-            rte_prefetch0(&ft->v6[slot]);
-    }
-}
-
-/* A burst's state between the steps of its look-up; masks have a bit a key. */
-struct burst {
-    const struct ft_key *keys;
-    const uint64_t *hashes;
-    ft_slot *slots; /* candidates, then results */
-    unsigned count;
+/* A burst between the steps of its look-up; masks have a bit a key. */
+struct candidates {
     uint32_t v6;
     uint32_t found;  /* has a candidate */
     uint32_t second; /* has none, but its bucket has overflowed */
 };
 
-/* Reads the buckets and fetches what the candidates need next. */
-static inline void find_candidates(const struct ft *ft, struct burst *burst, const uint32_t buckets[])
+/* Reads the buckets and fetches what the candidates, `ret_slots`, need next. */
+static inline struct candidates find_candidates(const struct ft *ft, const struct ft_key keys[],
+                                                const uint64_t hashes[], unsigned count, const uint32_t buckets[],
+                                                ft_slot ret_slots[])
 {
-    uint32_t v6 = 0, found = 0, second = 0;
-    for (unsigned i = 0; i < burst->count; i++) {
+    struct candidates candidates = {0};
+    for (unsigned i = 0; i < count; i++) {
         const struct ft_bucket *bucket = &ft->buckets[buckets[i]];
         bool is_found;
-        burst->slots[i] = candidate(bucket, ft_tag(burst->hashes[i]), &is_found);
-        rte_prefetch0(&ft->arrays.hot[burst->slots[i]]);
-        v6 |= (uint32_t)burst->keys[i].is_v6 << i;
-        found |= (uint32_t)is_found << i;
-        second |= (uint32_t)(!is_found & (bucket->overflow != 0)) << i;
+        ret_slots[i] = candidate(bucket, ft_tag(hashes[i]), &is_found);
+        rte_prefetch0(&ft->arrays.hot[ret_slots[i]]);
+        candidates.v6 |= (uint32_t)keys[i].is_v6 << i;
+        candidates.found |= (uint32_t)is_found << i;
+        candidates.second |= (uint32_t)(!is_found & (bucket->overflow != 0)) << i;
     }
-    for (uint32_t left = v6 & found; left; left &= left - 1)
-        rte_prefetch0(&ft->v6[burst->slots[first_place(left)]]);
-    for (uint32_t left = second; left; left &= left - 1) {
+    for (uint32_t left = candidates.v6 & candidates.found; left; left &= left - 1)
+        rte_prefetch0(&ft->v6[ret_slots[first_place(left)]]);
+    for (uint32_t left = candidates.second; left; left &= left - 1) {
         unsigned i = first_place(left);
-        uint64_t hash = burst->hashes[i];
-        rte_prefetch0(&ft->buckets[ft_other_bucket(ft, (uint8_t)hash, buckets[i], ft_tag(hash))]);
+        rte_prefetch0(&ft->buckets[ft_other_bucket(ft, (uint8_t)hashes[i], buckets[i], ft_tag(hashes[i]))]);
     }
-    burst->v6 = v6;
-    burst->found = found;
-    burst->second = second;
+    return candidates;
 }
 
-/* The candidates that are the flow. */
-static inline uint32_t compare_candidates(const struct ft *ft, const struct burst *burst)
+/* Those that are the flow. */
+static inline uint32_t compare_candidates(const struct ft *ft, const struct ft_key keys[], unsigned count,
+                                          const ft_slot slots[], struct candidates candidates)
 {
     uint32_t hits = 0;
-    for (unsigned i = 0; i < burst->count; i++)
-        hits |= (uint32_t)hot_matches(&ft->arrays.hot[burst->slots[i]], &burst->keys[i]) << i;
-    hits &= burst->found;
-    for (uint32_t left = hits & burst->v6; left; left &= left - 1) {
+    for (unsigned i = 0; i < count; i++)
+        hits |= (uint32_t)hot_matches(&ft->arrays.hot[slots[i]], &keys[i]) << i;
+    hits &= candidates.found;
+    for (uint32_t left = hits & candidates.v6; left; left &= left - 1) {
         unsigned i = first_place(left);
-        hits ^= (uint32_t)!v6_matches(&ft->v6[burst->slots[i]], &burst->keys[i]) << i;
+        hits ^= (uint32_t)!v6_matches(&ft->v6[slots[i]], &keys[i]) << i;
     }
     return hits;
+}
+
+void ft_prefetch_flows(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], unsigned count)
+{
+    ft_slot slots[FT_BURST_MAX];
+    uint32_t v6 = 0;
+    for (unsigned i = 0; i < count; i++) {
+        bool is_found;
+        slots[i] = candidate(&ft->buckets[ft_first_bucket(ft, hashes[i])], ft_tag(hashes[i]), &is_found);
+        rte_prefetch0(&ft->arrays.hot[slots[i]]);
+        v6 |= (uint32_t)(is_found & keys[i].is_v6) << i;
+    }
+    for (; v6; v6 &= v6 - 1)
+        rte_prefetch0(&ft->v6[slots[first_place(v6)]]);
 }
 
 uint32_t ft_lookup_bulk(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], unsigned count,
                         ft_slot ret_slots[])
 {
     uint32_t buckets[FT_BURST_MAX];
-    struct burst burst = {.keys = keys, .hashes = hashes, .slots = ret_slots, .count = count};
     for (unsigned i = 0; i < count; i++) {
         buckets[i] = ft_first_bucket(ft, hashes[i]);
         rte_prefetch0(&ft->buckets[buckets[i]]);
     }
-    find_candidates(ft, &burst, buckets);
-    uint32_t hits = compare_candidates(ft, &burst);
+    struct candidates candidates = find_candidates(ft, keys, hashes, count, buckets, ret_slots);
+    uint32_t hits = compare_candidates(ft, keys, count, ret_slots, candidates);
 
     uint32_t missed = ~hits & (uint32_t)((UINT64_C(1) << count) - 1);
     for (uint32_t left = missed; left; left &= left - 1)
         ret_slots[first_place(left)] = FT_SLOT_NONE;
     /* Few: keys in their second bucket, and tags that two keys have in common. */
-    for (uint32_t left = missed & (burst.found | burst.second); left; left &= left - 1) {
+    for (uint32_t left = missed & (candidates.found | candidates.second); left; left &= left - 1) {
         unsigned i = first_place(left);
-        ret_slots[i] = find(ft, &keys[i], hashes[i]);
+        ret_slots[i] = ft_index_find(ft, &keys[i], hashes[i]);
         hits |= (uint32_t)(ret_slots[i] != FT_SLOT_NONE) << i;
     }
     return hits;

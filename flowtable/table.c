@@ -14,6 +14,7 @@
 #include "flowtable/table_priv.h"
 
 #define HUGEPAGE_BYTES (UINT64_C(2) << 20)
+#define TICK_SHIFT_MIN 20u /* 1 ms */
 #define TIMEOUT_MAX_NS (UINT64_C(3650) * 86400 * 1000000000)
 
 /* ---- create ---- */
@@ -96,12 +97,14 @@ static void set_sizes(struct ft *ft, const struct ft_config *config)
 {
     uint64_t capacity = config->capacity_flows;
     while (FT_CHUNK_SLOTS_MIN << ft->chunk_shift < FT_CHUNK_SLOTS_MAX &&
-           (uint64_t)(FT_CHUNK_SLOTS_MIN * 2) << ft->chunk_shift <= capacity / 4096)
+           (uint64_t)(FT_CHUNK_SLOTS_MIN * 2) << ft->chunk_shift <= capacity / 8192)
         ft->chunk_shift++;
     ft->chunk_shift += (uint32_t)__builtin_ctz(FT_CHUNK_SLOTS_MIN);
     uint64_t chunks = (capacity + (UINT64_C(1) << ft->chunk_shift) - 1) >> ft->chunk_shift;
     ft->capacity_flows = chunks << ft->chunk_shift;
-    ft->chunk_count = (uint32_t)(chunks + FT_SHARDS);
+    ft->margin_slots = (1u << ft->chunk_shift) / 8;
+    /* What shards may hold and not use: of each family, less than a chunk and a margin. And the first chunk. */
+    ft->chunk_count = (uint32_t)(chunks + FT_SHARDS * FT_FAMILIES * 9 / 8 + 1);
 
     /*
      * Shards of random keys differ by the square root of their mean; at four times that, buckets are half full. Then 4
@@ -122,7 +125,10 @@ static void set_sizes(struct ft *ft, const struct ft_config *config)
         if (config->timeout_ns[i] < shortest_ns)
             shortest_ns = config->timeout_ns[i];
     }
-    ft->late_ns = shortest_ns / 8 < FT_SWEEP_LATE_NS ? shortest_ns / 8 : FT_SWEEP_LATE_NS;
+    uint64_t late_ns = shortest_ns / 8 < FT_SWEEP_LATE_NS ? shortest_ns / 8 : FT_SWEEP_LATE_NS;
+    ft->tick_shift = TICK_SHIFT_MIN;
+    while (UINT64_C(2) << ft->tick_shift <= late_ns)
+        ft->tick_shift++;
 }
 
 /* Takes the next array out of the reserved range; with no range yet (first pass) only adds up the sizes. */
@@ -140,7 +146,7 @@ static size_t lay_out(struct ft *ft)
     ft->buckets = carve(ft, &offset, (uint64_t)ft->shard_buckets * FT_SHARDS * sizeof *ft->buckets);
     ft->arrays.hot = carve(ft, &offset, slots * sizeof *ft->arrays.hot);
     ft->arrays.cold = carve(ft, &offset, slots * sizeof *ft->arrays.cold);
-    ft->link = carve(ft, &offset, slots * sizeof *ft->link);
+    ft->due = carve(ft, &offset, slots * sizeof *ft->due);
     ft->chunks = carve(ft, &offset, (uint64_t)ft->chunk_count * sizeof *ft->chunks);
     ft->owners = carve(ft, &offset, (uint64_t)ft->chunk_count * sizeof *ft->owners);
     ft->v6 = carve(ft, &offset, slots * sizeof *ft->v6);
@@ -225,19 +231,59 @@ static uint32_t scatter(uint64_t sum)
     return (upper ^ upper >> 16) * 0x7feb352du;
 }
 
+/* The two sums over the words that all keys use. */
+struct sums {
+    uint64_t bucket, tag;
+};
+
+static inline struct sums sums_of(const struct ft *ft, uint32_t w0, uint32_t w4, uint32_t w8, uint32_t w9, uint32_t w10)
+{
+    const uint64_t *s = ft->secret[0], *t = ft->secret[1];
+    return (struct sums){s[11] + s[0] * w0 + s[4] * w4 + s[8] * w8 + s[9] * w9 + s[10] * w10,
+                         t[11] + t[0] * w0 + t[4] * w4 + t[8] * w8 + t[9] * w9 + t[10] * w10};
+}
+
+/* Adds the words that are zero in an IPv4 key. */
+static inline void add_v6(const struct ft *ft, struct sums *sums, const uint8_t addr[2][16])
+{
+    const uint64_t *s = ft->secret[0], *t = ft->secret[1];
+    uint32_t w[8];
+    memcpy(w, addr, sizeof w);
+    sums->bucket += s[1] * w[1] + s[2] * w[2] + s[3] * w[3] + s[5] * w[5] + s[6] * w[6] + s[7] * w[7];
+    sums->tag += t[1] * w[1] + t[2] * w[2] + t[3] * w[3] + t[5] * w[5] + t[6] * w[6] + t[7] * w[7];
+}
+
+static inline uint64_t hash_of(struct sums sums, uint8_t shard)
+{
+    return (uint64_t)scatter(sums.bucket) << 32 | (scatter(sums.tag) & ~0xffu) | shard;
+}
+
 uint64_t ft_hash(const struct ft *ft, const struct ft_key *key)
 {
     uint32_t w[FT_KEY_WORDS];
     static_assert(sizeof w == sizeof *key, "the key is whole words");
     memcpy(w, key, sizeof w);
-    const uint64_t *s = ft->secret[0], *t = ft->secret[1];
-    uint64_t bucket = s[11] + s[0] * w[0] + s[4] * w[4] + s[8] * w[8] + s[9] * w[9] + s[10] * w[10];
-    uint64_t tag = t[11] + t[0] * w[0] + t[4] * w[4] + t[8] * w[8] + t[9] * w[9] + t[10] * w[10];
-    if (key->is_v6) { /* in an IPv4 key these words are zero */
-        bucket += s[1] * w[1] + s[2] * w[2] + s[3] * w[3] + s[5] * w[5] + s[6] * w[6] + s[7] * w[7];
-        tag += t[1] * w[1] + t[2] * w[2] + t[3] * w[3] + t[5] * w[5] + t[6] * w[6] + t[7] * w[7];
+    struct sums sums = sums_of(ft, w[0], w[4], w[8], w[9], w[10]);
+    if (key->is_v6)
+        add_v6(ft, &sums, key->addr);
+    return hash_of(sums, ft_shard_of(key));
+}
+
+/* Of a live slot's key, without making the key; owner only. */
+static inline uint64_t slot_hash(const struct ft *ft, ft_slot slot)
+{
+    const struct ft_hot *hot = &ft->arrays.hot[slot];
+    uint32_t addr[2], ports;
+    memcpy(addr, hot->addr_v4, sizeof addr);
+    memcpy(&ports, hot->port_be16, sizeof ports);
+    if (unlikely(hot->is_v6)) {
+        memcpy(&addr[0], ft->v6[slot].addr[0], 4);
+        memcpy(&addr[1], ft->v6[slot].addr[1], 4);
     }
-    return (uint64_t)scatter(bucket) << 32 | (scatter(tag) & ~0xffu) | ft_shard_of(key);
+    struct sums sums = sums_of(ft, addr[0], addr[1], ports, hot->context, (uint32_t)hot->is_v6 << 8 | hot->ip_proto);
+    if (unlikely(hot->is_v6))
+        add_v6(ft, &sums, ft->v6[slot].addr);
+    return hash_of(sums, ft_owner_of(ft, slot));
 }
 
 void ft_slot_key(const struct ft *ft, ft_slot slot, struct ft_key *ret_key)
@@ -286,15 +332,18 @@ static void slot_fill(struct ft *ft, ft_slot slot, const struct ft_key *key, uin
     __atomic_store_n(&hot->sequence, (uint64_t)(uint32_t)(generation + 1) << 32, __ATOMIC_RELEASE);
 }
 
-int ft_insert(struct ft *ft, const struct ft_key *key, uint64_t hash, uint64_t uid, uint64_t now_ns, ft_slot *ret_slot)
+/* The rest of an insert, with the slot that was taken for it, or FT_SLOT_NONE. */
+static int insert_into(struct ft *ft, ft_slot slot, const struct ft_key *key, uint64_t hash, uint64_t uid,
+                       uint64_t now_ns)
 {
     uint8_t shard_number = (uint8_t)hash;
     struct ft_shard *shard = &ft->shards[shard_number];
     if (unlikely(shard->unanswered >= ft->unanswered_max)) {
+        if (slot != FT_SLOT_NONE)
+            ft_slot_give_back(ft, shard_number, slot);
         FT_COUNT(shard->refused_unanswered, 1);
         return -EDQUOT;
     }
-    ft_slot slot = ft_slot_take(ft, shard_number);
     if (unlikely(slot == FT_SLOT_NONE)) {
         FT_COUNT(shard->refused_no_slot, 1);
         return -ENOSPC;
@@ -311,15 +360,58 @@ int ft_insert(struct ft *ft, const struct ft_key *key, uint64_t hash, uint64_t u
     FT_COUNT(shard->inserted, 1);
     FT_COUNT(shard->flows, 1);
     FT_COUNT(shard->unanswered, 1);
-    *ret_slot = slot;
     return 0;
 }
 
-void ft_remove(struct ft *ft, ft_slot slot)
+/* A slot for the key; none when the shard would refuse it anyway. */
+static ft_slot slot_for(struct ft *ft, const struct ft_key *key, uint64_t hash)
 {
-    struct ft_key key;
-    ft_slot_key(ft, slot, &key);
-    uint64_t hash = ft_hash(ft, &key);
+    if (unlikely(ft->shards[(uint8_t)hash].unanswered >= ft->unanswered_max))
+        return FT_SLOT_NONE;
+    return ft_slot_take(ft, (uint8_t)hash, key->is_v6 ? FT_V6 : FT_V4);
+}
+
+int ft_insert(struct ft *ft, const struct ft_key *key, uint64_t hash, uint64_t uid, uint64_t now_ns, ft_slot *ret_slot)
+{
+    ft_slot slot = slot_for(ft, key, hash);
+    int error = insert_into(ft, slot, key, hash, uid, now_ns);
+    if (!error)
+        *ret_slot = slot;
+    return error;
+}
+
+uint32_t ft_insert_bulk(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], uint32_t wanted,
+                        const uint64_t uids[], const uint64_t now_ns[], ft_slot ret_slots[], int ret_errors[])
+{
+    uint32_t inserted = 0;
+    /* First the slots, so that the lines of all are fetched while the others are taken. */
+    for (uint32_t left = wanted; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctz(left);
+        ft_prefetch_index(ft, &hashes[i], 1);
+        ret_slots[i] = slot_for(ft, &keys[i], hashes[i]);
+        if (ret_slots[i] != FT_SLOT_NONE)
+            ft_slot_prefetch(ft, ret_slots[i], keys[i].is_v6);
+    }
+    for (uint32_t left = wanted; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctz(left);
+        ft_slot twin = ft_index_find(ft, &keys[i], hashes[i]);
+        ret_errors[i] = 0;
+        if (unlikely(twin != FT_SLOT_NONE)) {
+            if (ret_slots[i] != FT_SLOT_NONE)
+                ft_slot_give_back(ft, (uint8_t)hashes[i], ret_slots[i]);
+            ret_slots[i] = twin;
+            continue;
+        }
+        ret_errors[i] = insert_into(ft, ret_slots[i], &keys[i], hashes[i], uids[i], now_ns[i]);
+        if (unlikely(ret_errors[i]))
+            ret_slots[i] = FT_SLOT_NONE;
+        inserted |= (uint32_t)(ret_errors[i] == 0) << i;
+    }
+    return inserted;
+}
+
+static void remove_hashed(struct ft *ft, ft_slot slot, uint64_t hash)
+{
     uint8_t shard_number = (uint8_t)hash;
     struct ft_shard *shard = &ft->shards[shard_number];
     assert(ft_generation(&ft->arrays.hot[slot]) & 1);
@@ -330,6 +422,31 @@ void ft_remove(struct ft *ft, ft_slot slot)
     ft_index_remove(ft, hash, slot);
     ft_slot_forget(ft, slot);
     ft_slot_free(ft, shard_number, slot);
+}
+
+void ft_remove(struct ft *ft, ft_slot slot)
+{
+    remove_hashed(ft, slot, slot_hash(ft, slot));
+}
+
+void ft_remove_bulk(struct ft *ft, const ft_slot slots[], unsigned count)
+{
+    uint64_t hashes[FT_BURST_MAX];
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t chunk = ft_chunk_of(ft, slots[i]);
+        rte_prefetch0(&ft->arrays.hot[slots[i]]);
+        rte_prefetch0(&ft->chunks[chunk]);
+        rte_prefetch0(&ft->due[slots[i]]);
+    }
+    for (unsigned i = 0; i < count; i++)
+        if (ft->arrays.hot[slots[i]].is_v6)
+            rte_prefetch0(&ft->v6[slots[i]]);
+    for (unsigned i = 0; i < count; i++) {
+        hashes[i] = slot_hash(ft, slots[i]);
+        ft_prefetch_index(ft, &hashes[i], 1);
+    }
+    for (unsigned i = 0; i < count; i++)
+        remove_hashed(ft, slots[i], hashes[i]);
 }
 
 void ft_set_timeout_class(struct ft *ft, ft_slot slot, enum ft_timeout timeout_class)

@@ -23,12 +23,24 @@
 #define FT_KEY_WORDS       11u
 #define FT_CHUNK_SLOTS_MIN 16u
 #define FT_CHUNK_SLOTS_MAX 4096u
+#define FT_GROUP_SLOTS     64u
+#define FT_GROUP_NONE      UINT32_MAX
 #define FT_CHUNK_NONE      UINT32_MAX
 #define FT_BUCKET_NONE     UINT32_MAX
 #define FT_OWNER_NONE      UINT16_MAX
 #define FT_READERS_MAX     64u
 #define FT_RECLAIM_BATCH   64u
 #define FT_RECLAIM_BATCHES 16u /* a power of two */
+
+/* Of an IPv4 flow and of an IPv6 flow; the latter also have a place in the table's v6 array. */
+enum { FT_V4, FT_V6, FT_FAMILIES };
+
+/* A slot's due time: FT_DUE_FREE, FT_DUE_NONE, or a tick of ageing's clock modulo 2^16 (age.c). */
+enum {
+    FT_DUE_FREE, /* the slot is free; memory that was never used says so, too */
+    FT_DUE_NONE, /* it is not, but no flow in it can expire: it is being filled or waits for readers */
+    FT_DUE_FIRST,
+};
 
 /*
  * One line. tag 0 = the place is free. w: owner of the shard, between B0 and B1, relaxed; r: the owner plainly, others
@@ -53,18 +65,34 @@ static_assert(sizeof(struct ft_v6) == 32, "half a line");
 
 /* One line. w, r: the owner of the chunk's shard, except where said. */
 struct ft_chunk {
-    uint32_t stack_next; /* in the shared stack; relaxed, ordered by S0/S1 */
+    uint32_t stack_next; /* in a shared stack; relaxed, ordered by S0/S1 */
     uint32_t prev;       /* in the shard's list, in the order in which the shard took its chunks */
     uint32_t next;
-    uint32_t partial_prev; /* in the shard's list of chunks with a free slot */
+    uint32_t partial_prev; /* in the shard's list of the family's chunks with a free slot */
     uint32_t partial_next;
-    ft_slot free;         /* slots freed and reclaimed, linked by link[] */
-    uint32_t fresh;       /* slots from here on were not used since the chunk was taken; walkers read it relaxed */
-    uint32_t used;        /* live, or waiting for readers */
-    uint64_t earliest_ns; /* no live flow of the chunk expires before; UINT64_MAX: none can */
-    uint8_t zero[24];
+    uint32_t fresh;      /* slots from here on were not used since the chunk was taken; walkers read it relaxed */
+    uint32_t used;       /* live, or waiting for readers */
+    uint32_t family;     /* of all its flows */
+    uint32_t free_group; /* the first group of FT_GROUP_SLOTS that has a free slot; FT_GROUP_NONE: none has */
+    uint8_t zero_1[4];
+    uint64_t free_mask; /* bit: a free slot of that group */
+    uint8_t zero_2[16];
 };
 static_assert(sizeof(struct ft_chunk) == 64, "one line");
+
+/*
+ * Slots that wait for readers: kept in the hot line of one of them, so that memory is there however many they are. The
+ * line's sequence goes on saying that the slot is free. w, r: the owner; by relaxed atomics, since a reader may be
+ * copying the line.
+ */
+#define FT_WAITING_SLOTS 12u
+struct ft_waiting {
+    uint64_t sequence;
+    ft_slot next; /* its list, or FT_SLOT_NONE */
+    uint32_t length;
+    ft_slot slots[FT_WAITING_SLOTS];
+};
+static_assert(sizeof(struct ft_waiting) == sizeof(struct ft_hot), "stands in its place");
 
 struct ft_reclaim_batch {
     uint64_t token; /* of rte_rcu_qsbr_start() */
@@ -75,16 +103,20 @@ struct ft_reclaim_batch {
 struct ft_shard {
     uint32_t first; /* its chunks */
     uint32_t last;
-    uint32_t partial_first; /* those with a free slot; filled from here, emptied ones go to the end */
-    uint32_t partial_last;
-    uint32_t sweep_chunk; /* where ageing goes on; FT_CHUNK_NONE: at the first */
+    uint32_t partial_first[FT_FAMILIES]; /* those with a free slot; filled from here, emptied ones go to the end */
+    uint32_t partial_last[FT_FAMILIES];
+    uint32_t chunks[FT_FAMILIES];
+    uint32_t free_slots[FT_FAMILIES]; /* of its chunks */
+    uint32_t sweep_chunk;             /* where ageing goes on; FT_CHUNK_NONE: its round is over */
     uint32_t sweep_index;
-    uint64_t clock_ns; /* of ageing: the latest handed in, until it is set back by more than FT_CLOCK_BACK_NS */
+    uint64_t sweep_tick; /* in which the round began */
+    uint64_t clock_ns;   /* of ageing: the latest handed in, until it is set back by more than FT_CLOCK_BACK_NS */
 
-    /* Slots waiting for readers, oldest first, linked by link[]: those of batches[], then deferred_open more. */
-    ft_slot deferred_first;
-    ft_slot deferred_last;
-    uint32_t deferred_open;
+    /* Slots waiting for readers, oldest first, in blocks (struct ft_waiting): those of batches[], then waiting_open more. */
+    ft_slot waiting_first;
+    ft_slot waiting_last;
+    uint32_t waiting_open;
+    bool waiting_sealed; /* the last block ends a batch */
     uint32_t batch_head;
     uint32_t batch_tail;
     struct ft_reclaim_batch batches[FT_RECLAIM_BATCHES];
@@ -116,7 +148,7 @@ struct ft {
     /* ro after create */
     struct ft_arrays arrays;
     struct ft_v6 *v6;
-    ft_slot *link; /* by slot: next in the list the slot is in; its owner's */
+    uint16_t *due; /* by slot: when ageing must look at it; its owner's */
     struct ft_bucket *buckets;
     struct ft_chunk *chunks;
     uint16_t
@@ -126,7 +158,8 @@ struct ft {
     uint32_t chunk_shift;
     uint32_t unanswered_max; /* a shard */
     uint32_t readers_max;
-    uint64_t late_ns;
+    uint32_t margin_slots; /* free ones that a sweep leaves a shard with, of each family it has */
+    uint32_t tick_shift;   /* a tick of ageing is 2^tick_shift ns */
     uint64_t capacity_flows;
     uint64_t secret[2][FT_KEY_WORDS + 1];
     void *memory;  /* the arrays, aligned to large pages */
@@ -134,8 +167,13 @@ struct ft {
     size_t memory_bytes;
     struct rte_rcu_qsbr *qsbr;
 
-    /* rw: any owner that takes or returns a chunk: tag << 32 | chunk; the tag is counted up at each pop against ABA */
-    uint64_t free_chunks __rte_cache_aligned;
+    /*
+     * rw: any owner that takes or returns a chunk. Chunks never used: those from the lower half of `unused` up to its
+     * upper half; IPv4 flows take the first, IPv6 flows the last, so that the v6 array is touched from its end only.
+     * Chunks returned, by the family they had: tag << 32 | chunk; the tag is counted up at each pop against ABA.
+     */
+    uint64_t unused __rte_cache_aligned;
+    uint64_t free_chunks[FT_FAMILIES];
 
     /* rw: readers, when they register, come online, ask; r: owners, once a burst */
     uint32_t readers_online __rte_cache_aligned;
@@ -205,24 +243,34 @@ static inline bool ft_slot_holds(const struct ft *ft, ft_slot slot, const struct
     return memcmp(hot->addr_v4[0], key->addr[0], 4) == 0 && memcmp(hot->addr_v4[1], key->addr[1], 4) == 0;
 }
 
+/* For a flow to be written there. */
+static inline void ft_slot_prefetch(const struct ft *ft, ft_slot slot, unsigned family)
+{
+    rte_prefetch0(&ft->arrays.hot[slot]);
+    rte_prefetch0(&ft->arrays.cold[slot]);
+    if (family == FT_V6)
+        rte_prefetch0(&ft->v6[slot]);
+}
+
 /* table.c */
 void ft_slot_key(const struct ft *ft, ft_slot slot, struct ft_key *ret_key);
 
-/* index.c: the bucket that has a place for a key not there yet, or FT_BUCKET_NONE; putting it there; taking it out */
+/* index.c: one key's slot; the bucket that has a place for a key not there yet, or FT_BUCKET_NONE; putting it there; taking it out */
+ft_slot ft_index_find(const struct ft *ft, const struct ft_key *key, uint64_t hash);
 uint32_t ft_index_make_room(struct ft *ft, uint64_t hash);
 void ft_index_insert(struct ft *ft, uint64_t hash, uint32_t bucket, ft_slot slot);
 void ft_index_remove(struct ft *ft, uint64_t hash, ft_slot slot);
 
-/* slots.c */
-ft_slot ft_slot_take(struct ft *ft, uint8_t shard);
+/* slots.c: the family is FT_V4 or FT_V6 */
+ft_slot ft_slot_take(struct ft *ft, uint8_t shard, unsigned family);
 void ft_slot_give_back(struct ft *ft, uint8_t shard, ft_slot slot); /* never used: at once */
 void ft_slot_free(struct ft *ft, uint8_t shard, ft_slot slot);      /* when readers have passed */
+void ft_slot_forget(struct ft *ft, ft_slot slot);                   /* its flow ended */
 void ft_reclaim(struct ft *ft, uint8_t shard);
+void ft_keep_margin(struct ft *ft, uint8_t shard);
 void ft_slots_init(struct ft *ft);
 
-void ft_slot_forget(struct ft *ft, ft_slot slot); /* its flow ended */
-
-/* age.c: tells ageing that the flow may expire from now on at the time its fields say */
+/* age.c: tells ageing when the flow may expire */
 void ft_due(struct ft *ft, const struct ft_shard *shard, ft_slot slot);
 
 /* read.c */

@@ -1,5 +1,5 @@
 /*
- * The flow table, one thread: limits, generations, ageing, floods, the hash, determinism, reclaim.
+ * The flow table, one thread: limits, generations, bulk calls, floods, the hash, determinism, reclaim.
  */
 #include <rte_byteorder.h>
 #include <rte_hash_crc.h>
@@ -279,14 +279,13 @@ Test(flowtable, chunks_move_between_shards)
     uint64_t count = 0;
     ft_slot slot;
     for (unsigned shard = 0; shard < FT_SHARDS; shard++)
-        for (unsigned i = 0; i < 48; i++) {
+        for (unsigned i = 0; i < 60; i++) {
             struct ft_key key = key_of_shard((uint8_t)shard, &stream);
             if (insert(ft, &key, i, NS, &slot) == 0)
                 taken[count++] = slot;
         }
-    struct ft_stats stats = stats_of(ft);
-    cr_assert_eq(count, slots, "every slot was used");
-    cr_assert_gt(stats.refused_no_slot, 0);
+    cr_assert_geq(count, ft->capacity_flows);
+    cr_assert_gt(stats_of(ft).refused_no_slot, 0);
     struct ft_key key = key_of_shard(255, &stream);
     cr_assert_eq(insert(ft, &key, 1, NS, &slot), -ENOSPC);
     for (uint64_t i = 0; i < 64; i++)
@@ -305,23 +304,183 @@ Test(flowtable, the_stack_of_chunks_counts_each_pop)
 {
     struct ft_config config = test_config(4096);
     struct ft *ft = create(&config);
-    uint64_t stream = 15, head = ft->free_chunks;
-    struct ft_key key = key_of_shard(3, &stream);
-    ft_slot first = must_insert(ft, &key, 1, NS);
-    cr_assert_eq(ft->free_chunks >> 32, (head >> 32) + 1);
-    cr_assert_eq((uint32_t)ft->free_chunks, (uint32_t)head + 1);
-    /* A second chunk taken, and returned when it is empty: the same chunk is on top again, under another word. */
-    head = ft->free_chunks;
-    ft_slot last = FT_SLOT_NONE;
-    for (unsigned i = 0; i < 16; i++) {
-        key = key_of_shard(3, &stream);
-        last = must_insert(ft, &key, i, NS);
+    uint64_t stream = 15, seen[8];
+    uint64_t *stack = &ft->free_chunks[FT_V4];
+    ft_slot slots[64];
+    unsigned repeated = 0;
+    for (unsigned round = 0; round < 8; round++) {
+        for (unsigned i = 0; i < 64; i++) {
+            struct ft_key key = key_of_shard(3, &stream);
+            if (insert(ft, &key, i, NS, &slots[i]) != 0)
+                slots[i] = FT_SLOT_NONE;
+        }
+        for (unsigned i = 64; i-- > 0;)
+            if (slots[i] != FT_SLOT_NONE)
+                ft_remove(ft, slots[i]);
+        seen[round] = *stack;
+        for (unsigned i = 0; i < round; i++) {
+            cr_assert_neq(seen[i], *stack);
+            repeated += (uint32_t)seen[i] == (uint32_t)*stack;
+        }
     }
-    cr_assert_eq(ft->free_chunks >> 32, (head >> 32) + 1);
-    ft_remove(ft, first);
-    ft_remove(ft, last);
-    cr_assert_eq((uint32_t)ft->free_chunks, (uint32_t)head);
-    cr_assert_neq(ft->free_chunks, head);
+    cr_assert_gt(repeated, 0, "the same chunk was on top again, under another word");
+    cr_assert_gt(*stack >> 32, 8);
+    ft_destroy(ft);
+}
+
+/* IPv4 flows fill the slots from the first on, IPv6 flows from the last, so that the array of addresses is dense. */
+Test(flowtable, families_have_chunks_of_their_own)
+{
+    struct ft_config config = test_config(65536);
+    struct ft *ft = create(&config);
+    uint64_t slots = (uint64_t)ft->chunk_count << ft->chunk_shift, chunk_slots = UINT64_C(1) << ft->chunk_shift;
+    uint64_t count[FT_FAMILIES] = {0}, lowest_v6 = slots, highest_v4 = 0;
+    for (uint64_t i = 0; i < 50000; i++) {
+        struct ft_key key = numbered_key(i);
+        ft_slot slot = must_insert(ft, &key, i, NS);
+        count[key.is_v6]++;
+        if (key.is_v6 && slot < lowest_v6)
+            lowest_v6 = slot;
+        if (!key.is_v6 && slot > highest_v4)
+            highest_v4 = slot;
+    }
+    cr_assert_lt(highest_v4, lowest_v6);
+    cr_assert_leq(highest_v4, count[FT_V4] + FT_SHARDS * chunk_slots, "a chunk that is not full for each shard");
+    cr_assert_leq(slots - lowest_v6, count[FT_V6] + FT_SHARDS * chunk_slots);
+    ft_destroy(ft);
+}
+
+/* When one family has taken all, what it returns serves the other. */
+Test(flowtable, families_share_the_slots)
+{
+    struct ft_config config = test_config(4096);
+    struct ft *ft = create(&config);
+    uint64_t stream = 21, slots = (uint64_t)ft->chunk_count << ft->chunk_shift, count = 0;
+    ft_slot *taken = calloc(slots, sizeof *taken), slot;
+    for (unsigned i = 0; i < FT_SHARDS * 60; i++) {
+        struct ft_key key = key_of_shard((uint8_t)i, &stream);
+        if (insert(ft, &key, i, NS, &slot) == 0)
+            taken[count++] = slot;
+    }
+    cr_assert_geq(count, ft->capacity_flows);
+    cr_assert_gt(stats_of(ft).refused_no_slot, 0, "IPv4 took every chunk");
+    struct ft_key v6;
+    uint64_t number = 0;
+    do
+        v6 = numbered_key(number += 8);
+    while (!v6.is_v6);
+    cr_assert_eq(insert(ft, &v6, 1, NS, &slot), -ENOSPC);
+    for (uint64_t i = 0; i < count; i++)
+        ft_remove(ft, taken[i]);
+    uint64_t v6_count = 0;
+    for (; v6_count < 3000; number += 8) {
+        struct ft_key key = numbered_key(number);
+        if (!key.is_v6)
+            continue;
+        slot = must_insert(ft, &key, number, NS);
+        struct ft_flow flow;
+        cr_assert(ft_find(ft, &key, &flow));
+        cr_assert_eq(flow.slot, slot);
+        v6_count++;
+    }
+    free(taken);
+    ft_destroy(ft);
+}
+
+/* A sweep leaves a shard with free slots ahead of need, so that no insert must take a chunk. */
+Test(flowtable, a_margin_of_free_slots_is_kept_by_sweeps)
+{
+    struct ft_config config = test_config(1000000);
+    struct ft *ft = create(&config);
+    uint64_t stream = 22;
+    ft_slot found[1];
+    for (unsigned i = 0; i < 3000; i++) {
+        struct ft_key key = key_of_shard(8, &stream);
+        must_insert(ft, &key, i, NS);
+        if (i % (ft->margin_slots - 1) == 0)
+            cr_assert_eq(ft_sweep(ft, 8, NS, 1, found, 1), 0);
+    }
+    cr_assert_eq(stats_of(ft).chunks_taken_late, 1, "the first");
+    for (unsigned i = 0; i < 3000; i++) {
+        struct ft_key key = key_of_shard(9, &stream);
+        must_insert(ft, &key, i, NS);
+    }
+    cr_assert_geq(stats_of(ft).chunks_taken_late, 1 + (3000u >> ft->chunk_shift), "unswept, each");
+    cr_assert_eq(ft_sweep(ft, 10, NS, 1, found, 1), 0);
+    cr_assert_eq(ft->shards[10].chunks[FT_V4] + ft->shards[10].chunks[FT_V6], 0, "a shard without flows takes none");
+    ft_destroy(ft);
+}
+
+/* ---- bulk ---- */
+
+Test(flowtable, a_key_twice_in_a_burst_is_added_once)
+{
+    struct ft_config config = test_config(65536);
+    struct ft *ft = create(&config);
+    struct ft_key keys[FT_BURST_MAX];
+    uint64_t hashes[FT_BURST_MAX], uids[FT_BURST_MAX], now_ns[FT_BURST_MAX];
+    ft_slot slots[FT_BURST_MAX], again[FT_BURST_MAX];
+    int errors[FT_BURST_MAX];
+    for (unsigned i = 0; i < FT_BURST_MAX; i++) {
+        keys[i] = numbered_key(i % 20);
+        hashes[i] = ft_hash(ft, &keys[i]);
+        uids[i] = 100 + i;
+        now_ns[i] = NS + i;
+        slots[i] = 7777;
+        errors[i] = 7777;
+    }
+    cr_assert_eq(ft_lookup_bulk(ft, keys, hashes, FT_BURST_MAX, again), 0);
+    uint32_t wanted = ~(1u << 3), inserted = ft_insert_bulk(ft, keys, hashes, wanted, uids, now_ns, slots, errors);
+    cr_assert_eq(inserted, (0xfffffu & wanted) | 1u << 23, "the first of each key that is wanted");
+    cr_assert_eq(slots[3], 7777);
+    cr_assert_eq(errors[3], 7777);
+    cr_assert_eq(stats_of(ft).flows, 20);
+    cr_assert_eq(ft_lookup_bulk(ft, keys, hashes, FT_BURST_MAX, again), UINT32_MAX);
+    for (unsigned i = 0; i < FT_BURST_MAX; i++) {
+        unsigned first = i == 3 ? 23 : i < 20 ? i : i == 23 ? 23 : i - 20;
+        cr_assert_eq(ft_cold(ft, again[i])->uid, 100 + first);
+        cr_assert_eq(ft_cold(ft, again[i])->first_ns, NS + first);
+        if (i == 3)
+            continue;
+        cr_assert_eq(slots[i], again[i]);
+        cr_assert_eq(errors[i], 0);
+    }
+    /* The slots taken for the twins went back. */
+    uint64_t used = 0;
+    for (uint32_t chunk = 0; chunk < ft->chunk_count; chunk++)
+        used += ft->chunks[chunk].used;
+    cr_assert_eq(used, 20);
+    ft_slot removed[20];
+    memcpy(removed, again, sizeof removed);
+    ft_remove_bulk(ft, removed, 20);
+    cr_assert_eq(stats_of(ft).flows, 0);
+    cr_assert_eq(ft_lookup_bulk(ft, keys, hashes, FT_BURST_MAX, again), 0);
+    ft_destroy(ft);
+}
+
+Test(flowtable, a_burst_that_does_not_fit_is_refused_key_by_key)
+{
+    struct ft_config config = test_config(65536);
+    config.unanswered_share_pct = 5;
+    struct ft *ft = create(&config);
+    uint64_t stream = 24, max = ft->unanswered_max;
+    cr_assert_lt(max, FT_BURST_MAX);
+    struct ft_key keys[FT_BURST_MAX];
+    uint64_t hashes[FT_BURST_MAX], zeros[FT_BURST_MAX] = {0};
+    ft_slot slots[FT_BURST_MAX];
+    int errors[FT_BURST_MAX];
+    for (unsigned i = 0; i < FT_BURST_MAX; i++) {
+        keys[i] = key_of_shard(33, &stream);
+        hashes[i] = ft_hash(ft, &keys[i]);
+    }
+    uint32_t inserted = ft_insert_bulk(ft, keys, hashes, UINT32_MAX, zeros, zeros, slots, errors);
+    cr_assert_eq(inserted, (1u << max) - 1);
+    for (unsigned i = 0; i < FT_BURST_MAX; i++) {
+        cr_assert_eq(errors[i], i < max ? 0 : -EDQUOT);
+        cr_assert_eq(slots[i] == FT_SLOT_NONE, i >= max);
+    }
+    cr_assert_eq(stats_of(ft).refused_unanswered, FT_BURST_MAX - max);
+    cr_assert_eq(ft->shards[33].free_slots[FT_V4] + max, ft->shards[33].chunks[FT_V4] << ft->chunk_shift);
     ft_destroy(ft);
 }
 
@@ -371,141 +530,6 @@ Test(flowtable, a_flood_of_unanswered_flows_leaves_established_ones_alone)
     must_insert(ft, &here, ++uid, NS);
     cr_assert_eq(insert(ft, &again, ++uid, NS, &slot), -EDQUOT);
     free(established);
-    ft_destroy(ft);
-}
-
-/* ---- ageing ---- */
-
-static unsigned sweep_all(struct ft *ft, uint8_t shard, uint64_t now_ns, ft_slot slots[], unsigned size)
-{
-    return ft_sweep(ft, shard, now_ns, UINT32_MAX, slots, size);
-}
-
-Test(flowtable, each_class_expires_after_its_own_time)
-{
-    struct ft_config config = test_config(4096);
-    struct ft *ft = create(&config);
-    uint64_t stream = 19;
-    for (unsigned class = 0; class < FT_TIMEOUT_COUNT; class ++) {
-        struct ft_key key = key_of_shard(1, &stream);
-        uint64_t born_ns = 1000000 * NS * (class + 1), timeout_ns = config.timeout_ns[class];
-        ft_slot slot = must_insert(ft, &key, class, born_ns), found[4];
-        set_class(ft, slot, (enum ft_timeout) class);
-        struct ft_hot *hot = ft_hot(ft, slot);
-        cr_assert_not(ft_expired(ft, hot, born_ns + timeout_ns));
-        cr_assert(ft_expired(ft, hot, born_ns + timeout_ns + 1));
-        cr_assert_eq(sweep_all(ft, 1, born_ns, found, 4), 0);
-        cr_assert_eq(sweep_all(ft, 1, born_ns + timeout_ns, found, 4), 0);
-        cr_assert_eq(sweep_all(ft, 1, born_ns + timeout_ns + FT_SWEEP_LATE_NS, found, 4), 1, "class %u", class);
-        cr_assert_eq(found[0], slot);
-        ft_remove(ft, slot);
-    }
-    ft_destroy(ft);
-}
-
-Test(flowtable, packets_and_a_shorter_class_move_the_end)
-{
-    struct ft_config config = test_config(4096);
-    struct ft *ft = create(&config);
-    uint64_t stream = 23, now_ns = 1000 * NS;
-    struct ft_key key = key_of_shard(1, &stream);
-    ft_slot slot = must_insert(ft, &key, 1, now_ns), found[4];
-    set_class(ft, slot, FT_TIMEOUT_tcp_established);
-    for (unsigned i = 0; i < 10; i++) {
-        now_ns += 3599 * NS;
-        cr_assert_eq(sweep_all(ft, 1, now_ns, found, 4), 0);
-        ft_write_begin(ft_hot(ft, slot));
-        FT_SET(ft_hot(ft, slot)->last_ns, now_ns);
-        ft_write_end(ft_hot(ft, slot));
-    }
-    cr_assert_eq(sweep_all(ft, 1, now_ns + 20 * NS, found, 4), 0);
-    set_class(ft, slot, FT_TIMEOUT_tcp_closed);
-    cr_assert_eq(sweep_all(ft, 1, now_ns + 20 * NS, found, 4), 1, "its 10 s have passed, though its chunk was not due");
-    ft_destroy(ft);
-}
-
-Test(flowtable, a_budget_is_kept_and_the_sweep_goes_on_where_it_stopped)
-{
-    struct ft_config config = test_config(1000000);
-    struct ft *ft = create(&config);
-    uint64_t stream = 29;
-    enum { FLOWS = 1000 };
-    for (unsigned i = 0; i < FLOWS; i++) {
-        struct ft_key key = key_of_shard(1, &stream);
-        must_insert(ft, &key, i, NS);
-    }
-    ft_slot found[FLOWS];
-    unsigned count = 0, calls = 0;
-    while (count < FLOWS) {
-        uint64_t swept = stats_of(ft).swept;
-        unsigned now_found = ft_sweep(ft, 1, 100 * NS, 32, found, 7);
-        cr_assert_leq(stats_of(ft).swept - swept, 32);
-        cr_assert_leq(now_found, 7);
-        for (unsigned i = 0; i < now_found; i++)
-            ft_remove(ft, found[i]);
-        count += now_found;
-        cr_assert_lt(++calls, 1000);
-    }
-    cr_assert_eq(stats_of(ft).flows, 0);
-    cr_assert_eq(stats_of(ft).expired, FLOWS);
-    ft_destroy(ft);
-}
-
-Test(flowtable, chunks_that_hold_nothing_due_are_passed_over)
-{
-    struct ft_config config = test_config(65536);
-    struct ft *ft = create(&config);
-    uint64_t stream = 31;
-    ft_slot found[16];
-    for (unsigned i = 0; i < 200; i++) {
-        struct ft_key key = key_of_shard(1, &stream);
-        set_class(ft, must_insert(ft, &key, i, 1000 * NS), FT_TIMEOUT_tcp_established);
-    }
-    /* The bounds date from the inserts' first class: one look corrects them. */
-    sweep_all(ft, 1, 1040 * NS, found, 16);
-    uint64_t swept = stats_of(ft).swept;
-    for (uint64_t s = 1040; s < 4600; s++)
-        cr_assert_eq(sweep_all(ft, 1, s * NS, found, 16), 0);
-    cr_assert_eq(stats_of(ft).swept, swept);
-    cr_assert_eq(sweep_all(ft, 1, 4602 * NS, found, 16), 16);
-    ft_destroy(ft);
-}
-
-Test(flowtable, a_clock_set_back_neither_ends_flows_early_nor_keeps_them)
-{
-    struct ft_config config = test_config(4096);
-    struct ft *ft = create(&config);
-    uint64_t stream = 37, day_ns = 86400 * NS, old_ns = 100 * day_ns, new_ns = 99 * day_ns;
-    ft_slot found[64];
-    struct ft_key keys[40];
-    for (unsigned i = 0; i < 40; i++) {
-        keys[i] = key_of_shard(1, &stream);
-        set_class(ft, must_insert(ft, &keys[i], i, old_ns), FT_TIMEOUT_udp_answered);
-    }
-    cr_assert_eq(sweep_all(ft, 1, old_ns + NS, found, 64), 0);
-    /* A day back: nothing expires at once, nor before its 180 seconds by the new clock are over. */
-    cr_assert_eq(sweep_all(ft, 1, new_ns, found, 64), 0);
-    cr_assert_eq(sweep_all(ft, 1, new_ns + 180 * NS, found, 64), 0);
-    cr_assert_eq(sweep_all(ft, 1, new_ns + 182 * NS, found, 64), 40);
-    ft_destroy(ft);
-}
-
-Test(flowtable, one_wrong_stamp_keeps_no_flow)
-{
-    struct ft_config config = test_config(4096);
-    struct ft *ft = create(&config);
-    uint64_t stream = 41, now_ns = 1000 * NS;
-    ft_slot found[4];
-    struct ft_key future = key_of_shard(1, &stream);
-    must_insert(ft, &future, 1, now_ns * 1000000);
-    cr_assert_eq(sweep_all(ft, 1, now_ns, found, 4), 0);
-    cr_assert_eq(sweep_all(ft, 1, now_ns + 32 * NS, found, 4), 1);
-    ft_remove(ft, found[0]);
-    /* And small swings of a capture's stamps change nothing. */
-    struct ft_key key = key_of_shard(1, &stream);
-    ft_slot slot = must_insert(ft, &key, 2, now_ns + 40 * NS);
-    cr_assert_eq(sweep_all(ft, 1, now_ns + 40 * NS - NS / 2, found, 4), 0);
-    cr_assert_eq(ft_hot(ft, slot)->last_ns, now_ns + 40 * NS);
     ft_destroy(ft);
 }
 
@@ -746,8 +770,8 @@ Test(flowtable, a_stuck_reader_is_named_and_bounds_nothing_but_new_flows)
         }
         ft_reader_quiescent(ft, good);
     }
-    /* All slots wait for the stuck reader: each was used once. */
-    cr_assert_eq(inserted, (uint64_t)ft->chunk_count << ft->chunk_shift);
+    /* All slots wait for the stuck reader: each was used once. The first chunk is never used. */
+    cr_assert_eq(inserted, (uint64_t)(ft->chunk_count - 1) << ft->chunk_shift);
     cr_assert_eq(ft_stuck_reader(ft, 100 * NS, 10 * NS), -1);
     ft_reader_quiescent(ft, good);
     cr_assert_eq(ft_stuck_reader(ft, 105 * NS, 10 * NS), -1);

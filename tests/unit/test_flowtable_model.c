@@ -36,7 +36,9 @@ struct model {
     uint64_t uid;
     uint64_t now_ns;
     uint64_t random;
-    uint64_t inserted, removed, refused, refused_no_slot, expired, operations;
+    int reader; /* makes slots wait, -1: none */
+    bool is_online;
+    uint64_t inserted, removed, refused, refused_no_slot, expired, twins, operations;
 };
 
 static uint32_t pick(struct model *m, uint32_t below)
@@ -58,15 +60,14 @@ static void check_flow(struct model *m, const struct model_flow *flow, const str
                  m->now_ns > flow->last_ns && m->now_ns - flow->last_ns > m->config.timeout_ns[flow->timeout_class]);
 }
 
-static void model_insert(struct model *m, uint32_t number)
+/* What an insert answered for one key. */
+static void model_inserted(struct model *m, uint32_t number, uint64_t uid, int result, ft_slot slot)
 {
     struct model_flow *flow = &m->flows[number];
-    ft_slot slot = FT_SLOT_NONE;
-    int result = ft_insert(m->ft, &flow->key, flow->hash, ++m->uid, m->now_ns, &slot);
     if (result != 0) {
         cr_assert(result == -ENOSPC || result == -EXFULL, "refused with %d", result);
         m->refused_no_slot += result == -ENOSPC;
-        cr_assert_eq(slot, FT_SLOT_NONE, "untouched on failure");
+        cr_assert_eq(slot, FT_SLOT_NONE);
         m->refused++;
         return;
     }
@@ -77,7 +78,7 @@ static void model_insert(struct model *m, uint32_t number)
     flow->live = true;
     flow->slot = slot;
     flow->generation = generation;
-    flow->uid = m->uid;
+    flow->uid = uid;
     flow->first_ns = flow->last_ns = m->now_ns;
     flow->bytes = 0;
     flow->timeout_class = 0;
@@ -85,13 +86,55 @@ static void model_insert(struct model *m, uint32_t number)
     m->inserted++;
 }
 
-static void model_remove(struct model *m, struct model_flow *flow)
+static void model_insert(struct model *m, uint32_t number)
 {
-    ft_remove(m->ft, flow->slot);
+    struct model_flow *flow = &m->flows[number];
+    ft_slot slot = FT_SLOT_NONE;
+    uint64_t uid = ++m->uid;
+    int result = ft_insert(m->ft, &flow->key, flow->hash, uid, m->now_ns, &slot);
+    model_inserted(m, number, uid, result, slot);
+}
+
+/* Keys of a burst by ft_insert_bulk(); the same key may be there twice. */
+static void model_insert_bulk(struct model *m, const uint32_t numbers[], const struct ft_key keys[],
+                              const uint64_t hashes[], uint32_t wanted)
+{
+    uint64_t uids[FT_BURST_MAX], now_ns[FT_BURST_MAX];
+    ft_slot slots[FT_BURST_MAX];
+    int errors[FT_BURST_MAX];
+    for (unsigned i = 0; i < FT_BURST_MAX; i++) {
+        uids[i] = ++m->uid;
+        now_ns[i] = m->now_ns;
+    }
+    uint32_t inserted = ft_insert_bulk(m->ft, keys, hashes, wanted, uids, now_ns, slots, errors);
+    cr_assert_eq(inserted & ~wanted, 0);
+    for (uint32_t left = wanted; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctz(left);
+        const struct model_flow *flow = &m->flows[numbers[i]];
+        if (flow->live) { /* the second of two */
+            cr_assert_eq(inserted >> i & 1, 0);
+            cr_assert_eq(errors[i], 0);
+            cr_assert_eq(slots[i], flow->slot);
+            m->twins++;
+            continue;
+        }
+        cr_assert_eq(inserted >> i & 1, errors[i] == 0);
+        model_inserted(m, numbers[i], uids[i], errors[i], slots[i]);
+    }
+}
+
+static void model_removed(struct model *m, struct model_flow *flow)
+{
     m->by_slot[flow->slot] = 0;
     flow->live = false;
     m->live--;
     m->removed++;
+}
+
+static void model_remove(struct model *m, struct model_flow *flow)
+{
+    ft_remove(m->ft, flow->slot);
+    model_removed(m, flow);
 }
 
 static void model_write(struct model *m, struct model_flow *flow)
@@ -119,9 +162,48 @@ static void model_sweep(struct model *m)
         struct model_flow *flow = &m->flows[m->by_slot[slots[i]] - 1];
         cr_assert_eq((uint8_t)flow->hash, shard);
         cr_assert_gt(m->now_ns - flow->last_ns, m->config.timeout_ns[flow->timeout_class]);
-        model_remove(m, flow);
+        model_removed(m, flow);
         m->expired++;
     }
+    for (unsigned i = 0; i < count; i += FT_BURST_MAX)
+        ft_remove_bulk(m->ft, slots + i, count - i < FT_BURST_MAX ? count - i : FT_BURST_MAX);
+}
+
+/* The burst's flows come and go one by one, or all at once by the bulk calls. */
+static void model_act(struct model *m, const uint32_t numbers[], unsigned count, uint32_t fill_pct)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct model_flow *flow = &m->flows[numbers[i]];
+        bool wish = pick(m, 100) < fill_pct;
+        if (!flow->live && wish)
+            model_insert(m, numbers[i]);
+        else if (flow->live && !wish)
+            model_remove(m, flow);
+        else if (flow->live)
+            model_write(m, flow);
+    }
+}
+
+static void model_act_bulk(struct model *m, const uint32_t numbers[], const struct ft_key keys[],
+                           const uint64_t hashes[], unsigned count, uint32_t fill_pct)
+{
+    ft_slot removed[FT_BURST_MAX];
+    unsigned removed_count = 0;
+    uint32_t wanted = 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct model_flow *flow = &m->flows[numbers[i]];
+        bool wish = pick(m, 100) < fill_pct;
+        if (!flow->live) {
+            wanted |= (uint32_t)wish << i;
+        } else if (!wish) {
+            removed[removed_count++] = flow->slot;
+            model_removed(m, flow);
+        } else {
+            model_write(m, flow);
+        }
+    }
+    ft_remove_bulk(m->ft, removed, removed_count);
+    model_insert_bulk(m, numbers, keys, hashes, wanted);
 }
 
 /* A burst of lookups; each key found or missed is then inserted, written or removed, as `fill_pct` says. */
@@ -147,16 +229,10 @@ static void model_burst(struct model *m, uint32_t fill_pct)
         cr_assert_eq(hits >> i & 1, flow->live);
         cr_assert_eq(slots[i], flow->live ? flow->slot : FT_SLOT_NONE);
     }
-    for (unsigned i = 0; i < count; i++) {
-        struct model_flow *flow = &m->flows[numbers[i]];
-        bool wish = pick(m, 100) < fill_pct;
-        if (!flow->live && wish)
-            model_insert(m, numbers[i]);
-        else if (flow->live && !wish)
-            model_remove(m, flow);
-        else if (flow->live)
-            model_write(m, flow);
-    }
+    if (pick(m, 2))
+        model_act(m, numbers, count, fill_pct);
+    else
+        model_act_bulk(m, numbers, keys, hashes, count, fill_pct);
     m->operations += 2 * count;
 }
 
@@ -212,6 +288,7 @@ static struct model *model_create(uint64_t capacity, uint32_t key_count, uint64_
     m->key_count = key_count;
     m->flows = calloc(key_count, sizeof *m->flows);
     m->by_slot = calloc(2 * capacity + 2 * FT_SHARDS * 4096, sizeof *m->by_slot);
+    m->reader = -1;
     m->now_ns = 1000 * NS;
     m->random = seed;
     for (uint32_t i = 0; i < key_count; i++) {
@@ -229,6 +306,20 @@ static void model_destroy(struct model *m)
     free(m);
 }
 
+/* A reader that comes, holds freed slots back for a while, and goes. */
+static void model_read(struct model *m)
+{
+    if (pick(m, 50) == 0) {
+        if (m->is_online)
+            ft_reader_offline(m->ft, m->reader);
+        else
+            ft_reader_online(m->ft, m->reader);
+        m->is_online = !m->is_online;
+    } else if (m->is_online && pick(m, 10) == 0) {
+        ft_reader_quiescent(m->ft, m->reader);
+    }
+}
+
 /* Fills, empties and refills, with ageing on a clock that mostly goes on; `rounds` bursts. */
 static void model_run(struct model *m, unsigned rounds)
 {
@@ -236,6 +327,8 @@ static void model_run(struct model *m, unsigned rounds)
         unsigned phase = round * 6 / rounds;
         static const uint32_t fill_pct[6] = {95, 50, 100, 10, 90, 0};
         model_burst(m, fill_pct[phase]);
+        if (m->reader >= 0)
+            model_read(m);
         if (pick(m, 4) == 0) {
             m->now_ns += pick(m, 3) ? pick(m, 200000000) : pick(m, 2) * (uint64_t)pick(m, 20) * NS;
             model_sweep(m);
@@ -244,12 +337,14 @@ static void model_run(struct model *m, unsigned rounds)
             check_all(m);
     }
     cr_assert_gt(m->expired, 1000);
+    cr_assert_gt(m->twins, 0);
     cr_assert_gt(m->operations, 1000000 / SCALE);
 }
 
 Test(flowtable_model, smallest_table_overfilled)
 {
     struct model *m = model_create(4096, 20000, 1);
+    m->reader = ft_reader_register(m->ft);
     model_run(m, ROUNDS);
     cr_assert_gt(m->refused, 0, "five keys a place cannot all fit");
     struct ft_stats stats = stats_of(m->ft);
@@ -268,6 +363,7 @@ Test(flowtable_model, table_of_50000_within_its_capacity)
 Test(flowtable_model, table_of_a_million)
 {
     struct model *m = model_create(1000000, 120000, 3);
+    m->reader = ft_reader_register(m->ft);
     model_run(m, ROUNDS);
     cr_assert_eq(m->refused, 0);
     model_destroy(m);
