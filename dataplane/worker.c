@@ -210,9 +210,12 @@ void dp_worker_expire_fragments(struct dp_worker *worker, uint64_t now_ns)
 static unsigned sweep_budget(struct dp_worker *worker, uint64_t sweep_ns)
 {
     const struct dp_engine_config *config = &worker->engine->config;
-    uint64_t portion = config->sweep_slots, most = portion * FT_SHARDS;
+    uint64_t capacity = config->flow_table.capacity_flows;
+    uint64_t table_slots = capacity + RTE_MAX(capacity / 16, FT_CAPACITY_FLOWS_MIN); /* each shard's spare chunk */
+    /* Of a small table no more than a shard has: what is left of a portion looks at nothing, and the round takes longer. */
+    uint64_t portion = RTE_MIN((uint64_t)config->sweep_slots, table_slots / FT_SHARDS), most = portion * FT_SHARDS;
     uint64_t elapsed_ns = sweep_ns > worker->swept_ns ? sweep_ns - worker->swept_ns : 0;
-    uint64_t share = config->flow_table.capacity_flows / config->worker_count;
+    uint64_t share = table_slots / config->worker_count;
     uint64_t slots = elapsed_ns < DP_SWEEP_ROUND_NS ? share * elapsed_ns / DP_SWEEP_ROUND_NS : most;
     if (slots) {
         worker->swept_ns = sweep_ns;

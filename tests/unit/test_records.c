@@ -757,6 +757,36 @@ Test(records, active_subscribers_are_counted_once_each)
     finish();
 }
 
+Test(records, the_zero_that_ends_a_run_is_zero_though_others_are_active)
+{
+    struct dp_records_config config = config_of_all();
+    config.transaction_rate_per_s = 0;
+    config.transaction_usage = config.flow_events = false;
+    lab_config(&lab);
+    for (unsigned i = 0; i < FT_TIMEOUT_COUNT; i++)
+        lab.config.flow_table.timeout_ns[i] = 100000 * LAB_SECOND_NS;
+    start(&config);
+    unsigned web = protocol_of("HTTP")->service_id, generic = protocol_of("Generic TCP")->service_id;
+    struct lab_flow flow = flow_of(1, 2, 60000, 80), other = flow_of(3, 4, 60000, 61000);
+    http(&flow);
+    lab_tcp(&lab, &flow, false, TCP_RST, NULL, 0);
+    lab_tcp(&lab, &flow, false, TCP_SYN, NULL, 0); /* ends the first; the second is not judged yet */
+    lab_handshake(&lab, &other);
+    for (unsigned i = 0; i < 9; i++)
+        lab_tcp_text(&lab, &other, false, "\3\3");
+    lab_flush(&lab);
+    next_interval();
+    cr_assert(usage_of(0, web, 0));
+    expect_integer(usage_of(0, web, 0), RDR_LUR_TOTAL_ACTIVE_SUBSCRIBERS, 2);
+    lab_tcp_text(&lab, &other, false, "x");
+    lab_flush(&lab);
+    next_interval();
+    cr_assert(usage_of(0, web, 0) && usage_of(0, generic, 0));
+    expect_zero_usage(usage_of(0, web, 0));
+    expect_integer(usage_of(0, generic, 0), RDR_LUR_TOTAL_ACTIVE_SUBSCRIBERS, 1);
+    finish();
+}
+
 /* ---- over again ---- */
 
 Test(records, after_a_reset_usage_begins_anew_with_the_first_flow)

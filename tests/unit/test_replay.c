@@ -91,6 +91,22 @@ static void put_udp(struct capture *c, uint64_t ns, const struct lab_flow *flow,
     put(c, ns, &f);
 }
 
+/* A datagram in two parts; the flow's worker and the datagram's may be two. */
+static void put_datagram(struct capture *c, uint64_t ns, const struct lab_flow *flow, unsigned id, bool first_last)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        bool is_first = i == first_last;
+        struct frame f = lab_ip_frame(flow, false, 17);
+        f.bytes[LAB_LINK_BYTES + 5] = (uint8_t)id;
+        f.bytes[LAB_LINK_BYTES + 6] = is_first ? 0x20 : 0;
+        f.bytes[LAB_LINK_BYTES + 7] = is_first ? 0 : 5;
+        frame_put_be16(&f, flow->client_port);
+        frame_put_be16(&f, flow->server_port);
+        frame_put_zeros(&f, 36);
+        put(c, ns + i, &f);
+    }
+}
+
 /* A later fragment whose first never comes. */
 static void put_orphan(struct capture *c, uint64_t ns, const struct lab_flow *flow)
 {
@@ -129,7 +145,11 @@ static void write_traffic(struct capture *c, unsigned seed, uint64_t start_ns)
             put_tcp(c, ns += 1000000, &flow, true, TCP_FIN, "");
         }
         flow.server_port = 61000;
-        put_udp(c, ns += 1000000, &flow, false, "\1\2\3");
+        for (unsigned n = 0; n < 4; n++) {
+            flow.client_port++;
+            put_udp(c, ns += 1000000, &flow, false, "\1\2\3");
+            put_datagram(c, ns += 1000000, &flow, 4 * i + n, n % 2);
+        }
         ns += i % 50 == 49 ? 70 * LAB_SECOND_NS : 0;
     }
 }
@@ -313,7 +333,10 @@ Test(replay, a_clock_that_steps_back_ends_no_flow_early_and_lets_none_live_for_e
     cr_expect_eq(run.told[2].close, DP_CLOSE_AGED, "silent");
     cr_expect_eq(run.told[4].close, DP_CLOSE_END);
     cr_expect_eq(run.told[2].first_ns, LAB_START_NS + 28 * LAB_SECOND_NS, "the capture's own time");
+    cr_expect_eq(run.told[2].last_ns, LAB_START_NS + 28 * LAB_SECOND_NS);
+    cr_expect_eq(run.told[3].last_ns, run.told[3].first_ns, "later");
     cr_expect_eq(run.told[4].first_ns, ns);
+    cr_expect_eq(run.told[4].last_ns, ns);
     cr_expect_eq(run.clock_ns, ns);
     stop();
     clean(&capture, 1);
