@@ -3,11 +3,19 @@
  *
  * Rows are named GROUP.WHAT.FLOWS.DISTRIBUTION.FAMILY.PEER; `only` takes a part of such a name. Groups:
  *
- *   table     one structure, the flow table: bulk look-up and account, insert, remove, ageing      table_rows.c
- *   pipeline  all stages between a source and a sink in memory                                    pipeline_rows.c
+ *   hash               the keyed hash of a flow key                                           hash_rows.c
+ *   table              the flow table alone: look-up and account, memory                      table_rows.c
+ *                      insert, remove                                                         churn_rows.c
+ *                      ageing                                                                 ageing_rows.c
+ *   capacity           filled to the brim                                                     capacity_rows.c
+ *   pipeline           all stages between a source and a sink in memory, established flows    pipeline_rows.c
+ *                      flows that open and close, mixed traffic                               opening_rows.c
+ *   flood, overfull,   traffic that means harm                                                hostile_rows.c
+ *   adversary
+ *   workers            two workers against one                                                workers_rows.c
  *
  * A *world* is one population of flows in our engine and in each peer that a selected row needs; it is built once for
- * all the rows of that population, and only one exists at a time.
+ * all the rows of that population that leave it as it was, and only one exists at a time. One thread, but for workers.
  */
 #pragma once
 

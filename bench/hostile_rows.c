@@ -270,6 +270,9 @@ static void keys_create(struct keys *keys, struct bench_world *world, const stru
         ft_slot slot;
         if (ft_insert(flows, &keys->keys[i], keys->hashes[i], i, bench_now_ns(), &slot))
             bench_fail("our table refused a flow of the adversary");
+        ft_write_begin(ft_hot(flows, slot));
+        ft_set_timeout_class(flows, slot, FT_TIMEOUT_tcp_established);
+        ft_write_end(ft_hot(flows, slot));
     }
 }
 
@@ -291,7 +294,7 @@ static void adversary_row(struct bench_world *world, struct bench_row *row)
     struct ft *own = ft_create(&config, error, sizeof error);
     if (!own)
         bench_fail("%s", error);
-    uint32_t count = (uint32_t)RTE_MIN(world->flows / 1024 + 16, UINT64_C(4096));
+    uint32_t count = (uint32_t)RTE_MIN(world->flows / 1024 + 4, UINT64_C(4096));
     keys_create(&own_keys, world, own, count, FLOOD_NUMBER * 2);
     keys_create(&random_keys, world, NULL, count, FLOOD_NUMBER * 4);
     const struct bench_variant variants[] = {

@@ -12,6 +12,8 @@
 #define PANEL_HEIGHT 260.0
 #define PANEL_STEP   430.0
 #define POINTS_MAX   16u
+#define SERIES_MAX   4u
+#define LABEL_HEIGHT 14.0
 
 struct series {
     const char *label, *row; /* the row's name, its population as %s */
@@ -21,7 +23,7 @@ struct series {
 
 struct panel {
     const char *title;
-    struct series series[4];
+    struct series series[SERIES_MAX]; /* the last one is empty */
 };
 
 static const struct panel panels[] = {
@@ -108,28 +110,51 @@ static void draw_series(const struct scale *scale, const struct series *series, 
     for (unsigned i = 0; i < count; i++)
         fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/>\n", x_of(scale, points[i].flows),
                 y_of(scale, points[i].cycles), series->color);
-    const struct point *last = &points[count - 1];
-    fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" fill=\"%s\">%s %.0f</text>\n", x_of(scale, last->flows) + 8,
-            y_of(scale, last->cycles) + 4, series->color, series->label, last->cycles);
+}
+
+/* At the ends of the lines, the highest first, moved down where they would overlap. */
+static void draw_labels(const struct scale *scale, const struct series series[], const struct point last[],
+                        const bool drawn[], unsigned count, FILE *out)
+{
+    bool done[SERIES_MAX] = {false};
+    double free_y = 0;
+    for (unsigned n = 0; n < count; n++) {
+        unsigned best = SERIES_MAX;
+        for (unsigned s = 0; s < count; s++)
+            if (drawn[s] && !done[s] && (best == SERIES_MAX || last[s].cycles > last[best].cycles))
+                best = s;
+        if (best == SERIES_MAX)
+            return;
+        double y = fmax(y_of(scale, last[best].cycles) + 4, free_y);
+        fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" fill=\"%s\">%s %.0f</text>\n", x_of(scale, last[best].flows) + 8, y,
+                series[best].color, series[best].label, last[best].cycles);
+        free_y = y + LABEL_HEIGHT;
+        done[best] = true;
+    }
 }
 
 static void draw_panel(const struct bench *bench, const struct panel *panel, double left, FILE *out)
 {
-    struct point points[4][POINTS_MAX];
-    unsigned counts[4] = {0};
+    struct point points[SERIES_MAX][POINTS_MAX], last[SERIES_MAX] = {{0}};
+    unsigned counts[SERIES_MAX] = {0}, count = 0;
+    bool drawn[SERIES_MAX] = {false};
     struct scale scale = {.left = left, .x_min = 3, .x_max = 4, .y_max = 10};
-    for (unsigned s = 0; panel->series[s].label; s++) {
-        counts[s] = find_points(bench, &panel->series[s], points[s]);
-        for (unsigned i = 0; i < counts[s]; i++) {
-            scale.x_max = fmax(scale.x_max, log10(points[s][i].flows));
-            scale.x_min = fmin(scale.x_min, log10(points[s][i].flows));
-            scale.y_max = fmax(scale.y_max, points[s][i].cycles * 1.08);
+    for (; panel->series[count].label; count++) {
+        unsigned found = counts[count] = find_points(bench, &panel->series[count], points[count]);
+        for (unsigned i = 0; i < found; i++) {
+            scale.x_max = fmax(scale.x_max, log10(points[count][i].flows));
+            scale.x_min = fmin(scale.x_min, log10(points[count][i].flows));
+            scale.y_max = fmax(scale.y_max, points[count][i].cycles * 1.08);
         }
+        drawn[count] = found > 0;
+        if (found)
+            last[count] = points[count][found - 1];
     }
     draw_axes(&scale, panel->title, out);
-    for (unsigned s = 0; panel->series[s].label; s++)
-        if (counts[s])
+    for (unsigned s = 0; s < count; s++)
+        if (drawn[s])
             draw_series(&scale, &panel->series[s], points[s], counts[s], out);
+    draw_labels(&scale, panel->series, last, drawn, count, out);
 }
 
 void bench_plot(const struct bench *bench, const char *path)
