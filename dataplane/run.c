@@ -112,7 +112,7 @@ static void send_to_port(struct dp_run *run, const struct dp_worker *worker, uns
 static void transmit(void *context, struct dp_worker *worker, struct dp_burst *burst)
 {
     struct dp_run *run = context;
-    uint64_t todo = 0;
+    uint64_t unsent = 0;
     uint8_t port_of[DP_BURST_MAX];
     for (unsigned i = 0; i < burst->count; i++) {
         if (burst->outcome[i] == DP_OUTCOME_HANDED_OFF || dp_outcome_fate(burst->outcome[i]) == DP_FATE_DROPPED)
@@ -120,15 +120,15 @@ static void transmit(void *context, struct dp_worker *worker, struct dp_burst *b
         if (run->engine->config.links[burst->link[i]].mode == DP_RECEIVE_ONLY)
             continue;
         port_of[i] = (uint8_t)(burst->link[i] * DP_SIDES + !burst->side[i]);
-        todo |= 1ull << i;
+        unsent |= 1ull << i;
     }
-    while (todo) {
+    while (unsent) {
         uint8_t index[DP_BURST_MAX];
-        unsigned count = 0, first = (unsigned)__builtin_ctzll(todo);
+        unsigned count = 0, first = (unsigned)__builtin_ctzll(unsent);
         for (unsigned i = first; i < burst->count; i++)
-            if (todo & 1ull << i && port_of[i] == port_of[first]) {
+            if (unsent & 1ull << i && port_of[i] == port_of[first]) {
                 index[count++] = (uint8_t)i;
-                todo &= ~(1ull << i);
+                unsent &= ~(1ull << i);
             }
         send_to_port(run, worker, port_of[first], burst, index, count);
     }
