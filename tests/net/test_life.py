@@ -211,7 +211,9 @@ class Collectors(unittest.TestCase):
             self.assertEqual(collector.stop(), 0, collector.log())
             said = last_words(engine)
             self.assertEqual(said["made"], said["sent"] + said["discarded"] + said["unconfirmed"])
-            self.assertEqual((said["unconfirmed"], said["sent"]), (0, collector.totals()["stored"]))
+            stored = collector.totals()["stored"]  # what is unconfirmed may have arrived all the same
+            self.assertLessEqual(said["sent"], stored)
+            self.assertLessEqual(stored, said["sent"] + said["unconfirmed"])
 
 
 class Trouble(unittest.TestCase):
