@@ -17,17 +17,6 @@
 #define GROUP_SLOTS 16u /* due times compared at once */
 #define LOOK_SLOTS  32u /* flows fetched, then looked at */
 
-bool ft_timeout_unanswered(enum ft_timeout timeout_class)
-{
-    static const bool unanswered[FT_TIMEOUT_COUNT] = {
-        [FT_TIMEOUT_tcp_opening] = true,
-        [FT_TIMEOUT_tcp_started_before] = true,
-        [FT_TIMEOUT_udp_unanswered] = true,
-        [FT_TIMEOUT_other] = true,
-    };
-    return unanswered[timeout_class];
-}
-
 /* The due time of a tick: never one of the two marks, rather a tick or two early. */
 static uint16_t due_of_tick(uint64_t tick)
 {

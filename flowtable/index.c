@@ -291,28 +291,34 @@ void ft_index_insert(struct ft *ft, uint64_t hash, uint32_t chosen, ft_slot slot
 
 /* ---- remove ---- */
 
-static bool bucket_clear(struct ft_bucket *bucket, uint16_t tag, ft_slot slot)
+/* The place of a slot, or none. */
+static inline uint32_t places_of_slot(const struct ft_bucket *bucket, ft_slot slot)
 {
-    for (uint32_t places = places_of(bucket, tag); places; places &= places - 1) {
-        unsigned place = first_place(places);
-        if (bucket->slot[place] != slot)
-            continue;
-        bucket_write_begin(bucket);
-        place_set(bucket, place, 0, 0, false);
-        bucket_write_end(bucket);
-        return true;
-    }
-    return false;
+    __m128i slots = _mm_set1_epi32((int)slot);
+    __m128i low = _mm_cmpeq_epi32(_mm_load_si128((const __m128i *)(const void *)bucket->slot), slots);
+    __m128i high = _mm_cmpeq_epi32(_mm_load_si128((const __m128i *)(const void *)(bucket->slot + 4)), slots);
+    __m128i words = _mm_packs_epi32(low, high);
+    return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(words, _mm_setzero_si128()));
+}
+
+static bool bucket_clear(struct ft_bucket *bucket, ft_slot slot)
+{
+    uint32_t places = places_of_slot(bucket, slot);
+    if (unlikely(!places))
+        return false;
+    bucket_write_begin(bucket);
+    place_set(bucket, first_place(places), 0, 0, false);
+    bucket_write_end(bucket);
+    return true;
 }
 
 void ft_index_remove(struct ft *ft, uint64_t hash, ft_slot slot)
 {
-    uint16_t tag = ft_tag(hash);
     uint32_t first = ft_first_bucket(ft, hash);
     struct ft_bucket *home = &ft->buckets[first];
-    if (likely(bucket_clear(home, tag, slot)))
+    if (likely(bucket_clear(home, slot)))
         return;
-    bool found = bucket_clear(&ft->buckets[ft_other_bucket(ft, (uint8_t)hash, first, tag)], tag, slot);
+    bool found = bucket_clear(&ft->buckets[ft_other_bucket(ft, (uint8_t)hash, first, ft_tag(hash))], slot);
     assert(found);
     (void)found;
     bucket_write_begin(home);

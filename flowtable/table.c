@@ -384,10 +384,15 @@ uint32_t ft_insert_bulk(struct ft *ft, const struct ft_key keys[], const uint64_
                         const uint64_t uids[], const uint64_t now_ns[], ft_slot ret_slots[], int ret_errors[])
 {
     uint32_t inserted = 0;
+    for (uint32_t left = wanted; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctz(left);
+        uint32_t chunk = ft->shards[(uint8_t)hashes[i]].partial_first[keys[i].is_v6 ? FT_V6 : FT_V4];
+        rte_prefetch0(&ft->chunks[chunk == FT_CHUNK_NONE ? 0 : chunk]);
+        rte_prefetch0(&ft->buckets[ft_first_bucket(ft, hashes[i])]);
+    }
     /* First the slots, so that the lines of all are fetched while the others are taken. */
     for (uint32_t left = wanted; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctz(left);
-        ft_prefetch_index(ft, &hashes[i], 1);
         ret_slots[i] = slot_for(ft, &keys[i], hashes[i]);
         if (ret_slots[i] != FT_SLOT_NONE)
             ft_slot_prefetch(ft, ret_slots[i], keys[i].is_v6);

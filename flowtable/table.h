@@ -99,7 +99,13 @@ struct ft_config {
  * True for the classes that a flood from one side alone can fill: tcp_opening, tcp_started_before, udp_unanswered, and
  * other, where nobody tells an answer from a question.
  */
-bool ft_timeout_unanswered(enum ft_timeout timeout_class);
+static inline bool ft_timeout_unanswered(enum ft_timeout timeout_class)
+{
+    return (1u << FT_TIMEOUT_tcp_opening | 1u << FT_TIMEOUT_tcp_started_before | 1u << FT_TIMEOUT_udp_unanswered |
+            1u << FT_TIMEOUT_other) >>
+               timeout_class &
+           1;
+}
 
 /* Counters of refusals and events, one place each; summed over shards by ft_stats(). */
 #define FT_COUNTERS(X)                                                                                                 \

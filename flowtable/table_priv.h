@@ -99,34 +99,38 @@ struct ft_reclaim_batch {
     uint32_t count; /* of slots, from the oldest on */
 };
 
-/* w: owner of the shard. r: the owner plainly; `counters`, `flows`, `unanswered` by anyone, relaxed. */
+/* w: owner of the shard. r: the owner plainly; `flows`, `unanswered` and the counters by anyone, relaxed. */
 struct ft_shard {
+    /* One line: what an insert or a remove needs. */
+    uint32_t partial_first[FT_FAMILIES]; /* chunks with a free slot; filled from here, emptied ones go to the end */
+    uint32_t free_slots[FT_FAMILIES];    /* of its chunks */
+    ft_slot waiting_first;               /* see below */
+    uint32_t zero;
+    uint64_t clock_ns; /* of ageing: the latest handed in, until it is set back by more than FT_CLOCK_BACK_NS */
+    uint64_t flows;
+    uint64_t unanswered;
+#define X(name) uint64_t name;
+    FT_COUNTERS(X) /* the first two are in the line */
+#undef X
+
     uint32_t first; /* its chunks */
     uint32_t last;
-    uint32_t partial_first[FT_FAMILIES]; /* those with a free slot; filled from here, emptied ones go to the end */
     uint32_t partial_last[FT_FAMILIES];
     uint32_t chunks[FT_FAMILIES];
-    uint32_t free_slots[FT_FAMILIES]; /* of its chunks */
-    uint32_t sweep_chunk;             /* where ageing goes on; FT_CHUNK_NONE: its round is over */
+    uint32_t sweep_chunk; /* where ageing goes on; FT_CHUNK_NONE: its round is over */
     uint32_t sweep_index;
     uint64_t sweep_tick; /* in which the round began */
-    uint64_t clock_ns;   /* of ageing: the latest handed in, until it is set back by more than FT_CLOCK_BACK_NS */
 
-    /* Slots waiting for readers, oldest first, in blocks (struct ft_waiting): those of batches[], then waiting_open more. */
-    ft_slot waiting_first;
+    /* Slots waiting for readers, oldest first, in blocks (struct ft_waiting): those of batches[], then waiting_open more.
+     */
     ft_slot waiting_last;
     uint32_t waiting_open;
     bool waiting_sealed; /* the last block ends a batch */
     uint32_t batch_head;
     uint32_t batch_tail;
     struct ft_reclaim_batch batches[FT_RECLAIM_BATCHES];
-
-    uint64_t flows;
-    uint64_t unanswered;
-#define X(name) uint64_t name;
-    FT_COUNTERS(X)
-#undef X
 } __rte_cache_aligned;
+static_assert(offsetof(struct ft_shard, removed) == 56, "the last of the line");
 
 enum ft_copy_state { FT_COPY_UNUSED, FT_COPY_CLAIMED, FT_COPY_ASKED, FT_COPY_ANSWERING, FT_COPY_ANSWERED };
 
