@@ -43,11 +43,16 @@ static uint64_t ours_insert(struct bench_world *world, const struct ft_key keys[
 {
     struct ft *flows = world->engine->flows;
     ft_slot slots[BATCH];
-    uint64_t now_ns = bench_now_ns(), before = rte_rdtsc_precise();
-    ft_lookup_bulk(flows, keys, hashes, BATCH, slots);
-    for (unsigned i = 0; i < BATCH; i++)
-        if (unlikely(slots[i] != FT_SLOT_NONE || ft_insert(flows, &keys[i], hashes[i], i, now_ns, &slots[i])))
-            bench_fail("our table took a new flow for an old one, or refused it");
+    int errors[BATCH];
+    uint64_t uids[BATCH], now_ns[BATCH];
+    for (unsigned i = 0; i < BATCH; i++) {
+        uids[i] = i;
+        now_ns[i] = i ? now_ns[0] : bench_now_ns();
+    }
+    uint64_t before = rte_rdtsc_precise();
+    uint32_t hits = ft_lookup_bulk(flows, keys, hashes, BATCH, slots);
+    if (unlikely(hits || ft_insert_bulk(flows, keys, hashes, UINT32_MAX, uids, now_ns, slots, errors) != UINT32_MAX))
+        bench_fail("our table took a new flow for an old one, or refused it");
     uint64_t cycles = rte_rdtsc_precise() - before;
     for (unsigned i = 0; i < BATCH; i++) { /* else the region of half-open flows would fill up */
         struct ft_hot *hot = ft_hot(flows, slots[i]);
@@ -65,8 +70,7 @@ static uint64_t ours_remove(struct bench_world *world, const struct ft_key keys[
     uint64_t before = rte_rdtsc_precise();
     if (ft_lookup_bulk(flows, keys, hashes, BATCH, slots) != UINT32_MAX)
         bench_fail("our table lost a flow");
-    for (unsigned i = 0; i < BATCH; i++)
-        ft_remove(flows, slots[i]);
+    ft_remove_bulk(flows, slots, BATCH);
     return rte_rdtsc_precise() - before;
 }
 

@@ -46,21 +46,24 @@ static void insert(struct bench_world *world, uint64_t begin, unsigned count)
     struct dp_worker *worker = world->engine->workers[0];
     struct ft *flows = world->engine->flows;
     struct ft_key keys[BATCH];
-    uint64_t hashes[BATCH];
+    uint64_t hashes[BATCH], uids[BATCH], now_ns[BATCH];
     ft_slot slots[BATCH];
     uint8_t swap[BATCH];
+    int errors[BATCH];
     if (!count || count > BATCH)
         return;
     for (unsigned i = 0; i < count; i++) {
         swap[i] = bench_key(begin + i, world->family, &keys[i]);
         hashes[i] = ft_hash(flows, &keys[i]);
+        uids[i] = ++worker->uid_next;
+        now_ns[i] = i ? now_ns[0] : bench_now_ns();
     }
     ft_lookup_bulk(flows, keys, hashes, count, slots);
+    ft_insert_bulk(flows, keys, hashes, UINT32_MAX >> (BATCH - count), uids, now_ns, slots, errors);
     for (unsigned i = 0; i < count; i++) {
-        int error = ft_insert(flows, &keys[i], hashes[i], ++worker->uid_next, bench_now_ns(), &slots[i]);
-        if (error)
+        if (errors[i])
             bench_fail("our table refused flow %" PRIu64 " of %" PRIu64 ": %s", begin + i, world->flows,
-                       strerror(-error));
+                       strerror(-errors[i]));
         establish(worker, slots[i], swap[i]);
     }
 }
