@@ -6,8 +6,7 @@
 static bool volume_is_due(const struct ft_hot *hot, const struct ft_cold *cold, uint8_t from_server, uint64_t total)
 {
     uint64_t next_check = (total & ~(CHECK_BYTES - 1)) + CHECK_BYTES;
-    bool has_news = hot->bytes[0] != cold->reported_bytes[0] || hot->bytes[1] != cold->reported_bytes[1];
-    return hot->flags & FT_FLOW_DECIDED && has_news &&
+    return hot->flags & FT_FLOW_DECIDED &&
            next_check - cold->reported_bytes[from_server] > (uint64_t)DP_RECORD_VOLUME_MAX + 1;
 }
 

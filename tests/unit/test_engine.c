@@ -158,6 +158,10 @@ Test(engine, a_flow_is_counted_by_direction_and_told_with_all_that_is_known)
     cr_expect_eq(lab.events[0].event.now_ns, lab.now_ns);
     cr_expect_not(lab.events[0].has_texts); /* they go with the end */
     lab.now_ns += LAB_SECOND_NS;
+    for (unsigned i = 0; i < 50; i++) /* packets of a judged flow */
+        lab_tcp(&lab, &http, i % 5 != 0, TCP_ACK, request, i);
+    lab_flush(&lab);
+    cr_expect_eq(lab_ledger_bytes(&lab), lab.sent_ip_bytes);
     lab_goodbye(&lab, &http);
     lab_flush(&lab);
     cr_expect_eq(lab_ledger_bytes(&lab), lab.sent_ip_bytes);
@@ -206,12 +210,16 @@ Test(engine, usage_goes_up_and_down_by_the_subscribers_side)
     lab_handshake(&lab, &out);
     lab_tcp_text(&lab, &out, false, request);
     lab_tcp_text(&lab, &out, true, response);
+    for (unsigned i = 0; i < 20; i++)
+        lab_tcp(&lab, &out, i % 4 == 0, TCP_ACK, request, i);
     lab_flush(&lab);
     lab.side = DP_NETWORK; /* the first packet comes from the network: a subscriber's server */
     lab.link = 1;
     lab_handshake(&lab, &in);
     lab_tcp_text(&lab, &in, false, request);
     lab_tcp_text(&lab, &in, true, response);
+    for (unsigned i = 0; i < 20; i++)
+        lab_tcp(&lab, &in, i % 4 == 0, TCP_ACK, request, i);
     lab_flush(&lab);
     unsigned service = 0;
     for (unsigned link = 0; link < 2; link++) {
@@ -622,20 +630,29 @@ Test(engine, events_of_ended_flows_carry_all_packets_and_bytes)
     lab_finish(&lab);
 }
 
+/* Judged by its budget, then answered: the flow of a test of judged flows. */
+static struct ft_hot *judged_udp(struct lab_flow *udp)
+{
+    for (unsigned i = 0; i < 8; i++)
+        lab_udp(&lab, udp, false, "\1\2\3", 3);
+    lab_flush(&lab);
+    struct ft_hot *hot = ft_hot(lab.engine->flows, lab.last_slot);
+    cr_assert(hot->flags & FT_FLOW_DECIDED);
+    cr_expect_eq(hot->timeout_class, FT_TIMEOUT_udp_unanswered);
+    lab_udp(&lab, udp, true, "\1\2\3", 3);
+    lab_flush(&lab);
+    cr_expect_eq(hot->timeout_class, FT_TIMEOUT_udp_answered);
+    cr_expect(hot->flags & FT_FLOW_ANSWERED);
+    return hot;
+}
+
 Test(engine, counts_pass_32_bits)
 {
     lab_config(&lab);
     lab_start(&lab);
-    struct lab_flow udp = flow_of(1, 2, 1000, 53);
+    struct lab_flow udp = flow_of(1, 2, 60000, 61000);
+    struct ft_hot *hot = judged_udp(&udp);
     struct ft_flow flow;
-    lab_udp(&lab, &udp, false, "GET", 3);
-    lab_flush(&lab);
-    for (unsigned i = 0; i < 20; i++)
-        lab_udp(&lab, &udp, false, "\1\2\3", 3);
-    lab_flush(&lab);
-    cr_assert(lab_find(&lab, &udp, 17, &flow));
-    cr_assert(flow.hot.flags & FT_FLOW_DECIDED);
-    struct ft_hot *hot = ft_hot(lab.engine->flows, lab.last_slot);
     hot->packets[0] = UINT32_MAX - 1;
     hot->packets[1] = UINT32_MAX;
     for (unsigned i = 0; i < 3; i++)
@@ -647,5 +664,48 @@ Test(engine, counts_pass_32_bits)
     cr_expect_eq(flow.cold.packets_high[0], 1);
     cr_expect_eq(flow.hot.packets[1], 0);
     cr_expect_eq(flow.cold.packets_high[1], 1);
+    lab_finish(&lab);
+}
+
+Test(engine, a_judged_flow_that_expired_is_not_met_again)
+{
+    lab_config(&lab);
+    lab_start(&lab);
+    struct lab_flow udp = flow_of(1, 2, 60000, 61000);
+    uint64_t timeout_ns = lab.config.flow_table.timeout_ns[FT_TIMEOUT_udp_answered];
+    judged_udp(&udp);
+    for (unsigned i = 0; i < 3; i++) { /* each packet renews it */
+        lab.now_ns += timeout_ns;
+        lab_udp(&lab, &udp, i % 2, "x", 1);
+        lab_flush(&lab);
+        cr_expect_eq(lab_stats(&lab).flows_opened, 1);
+    }
+    lab.now_ns += timeout_ns + 1;
+    lab_udp(&lab, &udp, false, "x", 1);
+    lab_flush(&lab);
+    cr_expect_eq(lab_stats(&lab).flows_opened, 2);
+    cr_expect_eq(lab_stats(&lab).closes[DP_CLOSE_AGED], 1);
+    cr_expect_eq(lab_ledger_bytes(&lab), lab.sent_ip_bytes);
+    lab_finish(&lab);
+}
+
+/* Data in SYN and SYN+ACK: judged before the handshake is done, which the client's ACK still does. */
+Test(engine, a_flow_judged_in_its_handshake_is_established_by_the_ack)
+{
+    lab_config(&lab);
+    lab_start(&lab);
+    struct lab_flow tcp = flow_of(1, 2, 60000, 80);
+    struct ft_flow flow;
+    lab_tcp(&lab, &tcp, false, TCP_SYN, request, sizeof request - 1);
+    lab_tcp(&lab, &tcp, true, TCP_SYN | TCP_ACK, response, sizeof response - 1);
+    lab_flush(&lab);
+    cr_assert(lab_find(&lab, &tcp, 6, &flow));
+    cr_expect(flow.hot.flags & FT_FLOW_DECIDED);
+    cr_expect_eq(flow.hot.tcp_state, FT_TCP_SYN_RECEIVED);
+    lab_tcp(&lab, &tcp, false, TCP_ACK, NULL, 0);
+    lab_flush(&lab);
+    cr_assert(lab_find(&lab, &tcp, 6, &flow));
+    cr_expect_eq(flow.hot.tcp_state, FT_TCP_ESTABLISHED);
+    cr_expect_eq(flow.hot.timeout_class, FT_TIMEOUT_tcp_established);
     lab_finish(&lab);
 }

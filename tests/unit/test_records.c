@@ -475,6 +475,49 @@ Test(records, one_step_beyond_all_limits_is_told_by_as_many_records)
     finish();
 }
 
+/* The packets themselves, not only dp_account_bytes(). */
+Test(records, a_packet_that_would_pass_32_bits_makes_an_interim_record)
+{
+    struct dp_records_config config = config_of_all();
+    lab_config(&lab);
+    start(&config);
+    struct lab_flow flow = flow_of(9, 2, 60000, 80);
+    http(&flow);
+    ft_hot(lab.engine->flows, lab.last_slot)->bytes[0] = 4 * GIB - 50;
+    lab_tcp_text(&lab, &flow, false, "");
+    lab_flush(&lab);
+    collect();
+    cr_expect_eq(count_of(RDR_TAG_HTTP_TRANSACTION_USAGE), 0);
+    lab_tcp_text(&lab, &flow, false, "");
+    lab_flush(&lab);
+    collect();
+    cr_assert_eq(count_of(RDR_TAG_HTTP_TRANSACTION_USAGE), 1);
+    const struct rdr_record *r = nth(RDR_TAG_HTTP_TRANSACTION_USAGE, 0);
+    expect_integer(r, RDR_TUR_SESSION_UPSTREAM_VOLUME, (int64_t)(4 * GIB - 10));
+    expect_integer(r, RDR_TUR_FLOW_CLOSE_MODE, 3);
+    finish();
+}
+
+/* There is no name to tell it by: it is told of when it is judged, or at its end. */
+Test(records, a_flow_that_is_not_judged_makes_no_interim_record)
+{
+    struct dp_records_config config = config_of_all();
+    lab_config(&lab);
+    start(&config);
+    struct lab_flow flow = flow_of(9, 2, 60000, 61000);
+    lab_handshake(&lab, &flow);
+    lab_flush(&lab);
+    for (unsigned i = 0; i < 10; i++)
+        dp_account_bytes(lab.engine->workers[0], lab.last_slot, 0, GIB, lab.now_ns);
+    cr_expect_eq(collect(), 0);
+    end(&flow);
+    collect();
+    cr_expect_eq(count_of(RDR_TAG_TRANSACTION_USAGE), 3);
+    cr_expect_eq(sum_of(RDR_TAG_TRANSACTION_USAGE, RDR_TUR_SESSION_UPSTREAM_VOLUME),
+                 (int64_t)(10 * GIB + flow.bytes[0]));
+    finish();
+}
+
 /* An interim event that is lost leaves its bytes to the next one. */
 Test(records, lost_interim_events_cost_no_byte)
 {

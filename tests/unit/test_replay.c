@@ -149,6 +149,10 @@ static void write_traffic(struct capture *c, unsigned seed, uint64_t start_ns)
             flow.client_port++;
             put_udp(c, ns += 1000000, &flow, false, "\1\2\3");
             put_datagram(c, ns += 1000000, &flow, 4 * i + n, n % 2);
+            flow.client_port += 1000; /* and a flow that begins with a datagram */
+            put_datagram(c, ns += 1000000, &flow, 4 * i + n, n % 2);
+            put_udp(c, ns += 1000000, &flow, false, "\1\2\3");
+            flow.client_port -= 1000;
         }
         ns += i % 50 == 49 ? 70 * LAB_SECOND_NS : 0;
     }
