@@ -304,11 +304,9 @@ static void print_rule(FILE *out, const struct pack *pack, uint32_t index)
     print_checks(out, deeper, &r->then);
 }
 
-static void print_signature(FILE *out, const struct pack *pack, uint32_t index)
+static void print_signature_body(FILE *out, const struct pack *pack, uint32_t index)
 {
     const struct pack_signature *sig = &pack->signatures[index];
-    fprintf(out, "      - id: %u\n", sig->id);
-    print_named(out, "        name", sig->name);
     if (sig->over)
         print_named(out, "        over", pack->protocols[sig->over].info.name);
     uint8_t inspector = 0;
@@ -323,6 +321,20 @@ static void print_signature(FILE *out, const struct pack *pack, uint32_t index)
             print_rule(out, pack, i);
 }
 
+static void print_signature(FILE *out, const struct pack *pack, uint32_t index)
+{
+    fprintf(out, "      - id: %u\n", pack->signatures[index].id);
+    print_named(out, "        name", pack->signatures[index].name);
+    print_signature_body(out, pack, index);
+}
+
+/* Signature `i` is one that the origin brought to the entry. */
+static bool is_of(const struct pack *pack, uint32_t i, uint32_t entry, unsigned origin)
+{
+    const struct pack_signature *s = &pack->signatures[i];
+    return s->protocol == entry && s->origin == origin && s->id < PACK_IP_PROTOCOL_SIGNATURE_ID;
+}
+
 static void print_names(FILE *out, const struct pack *pack, const struct cl_protocol_info *info)
 {
     if (info->parent_count)
@@ -335,25 +347,30 @@ static void print_names(FILE *out, const struct pack *pack, const struct cl_prot
         print_item(out, info->aliases[i]);
 }
 
-static void print_entry(FILE *out, const struct pack *pack, uint32_t index)
+/* What one origin brought to an entry: its definition, or what it adds. `marks` prints the origin's name. */
+static void print_part(FILE *out, const struct pack *pack, uint32_t index, unsigned origin, bool marks)
 {
     const struct pack_protocol *p = &pack->protocols[index];
     fprintf(out, "  - id: %u\n", p->info.id);
     print_named(out, "    name", p->info.name);
-    fprintf(out, "    family: %s\n", p->info.family);
-    print_names(out, pack, &p->info);
-    if (p->ip_protocol >= 0)
-        fprintf(out, "    ip_protocol: %d\n", p->ip_protocol);
+    if (marks && origin)
+        print_named(out, "    origin", pack->origins[origin]);
+    if (p->origin == origin) {
+        fprintf(out, "    family: %s\n", p->info.family);
+        print_names(out, pack, &p->info);
+        if (p->ip_protocol >= 0)
+            fprintf(out, "    ip_protocol: %d\n", p->ip_protocol);
+    }
     const char *separator = NULL;
     for (uint32_t i = 0; i < pack->port_count; i++)
-        if (pack->ports[i].protocol == index) {
+        if (pack->ports[i].protocol == index && pack->ports[i].origin == origin) {
             print_port(out, &pack->ports[i], separator ? separator : "    ports: [");
             separator = ", ";
         }
     fputs(separator ? "]\n" : "", out);
     separator = NULL;
     for (uint32_t i = 0; i < pack->host_count; i++)
-        if (pack->hosts[i].application == index) {
+        if (pack->hosts[i].application == index && pack->hosts[i].origin == origin) {
             fputs(separator ? separator : "    hosts: [", out);
             print_quoted(out, pack->hosts[i].suffix);
             separator = ", ";
@@ -361,33 +378,121 @@ static void print_entry(FILE *out, const struct pack *pack, uint32_t index)
     fputs(separator ? "]\n" : "", out);
     separator = "    signatures:\n";
     for (uint32_t i = 1; i < pack->signature_count; i++)
-        if (pack->signatures[i].protocol == index && pack->signatures[i].id < PACK_IP_PROTOCOL_SIGNATURE_ID) {
+        if (is_of(pack, i, index, origin)) {
             fputs(separator, out);
             separator = "";
             print_signature(out, pack, i);
         }
 }
 
-char *pack_text(const struct pack *pack, size_t *ret_size_bytes)
+static bool has_part(const struct pack *pack, uint32_t index, unsigned origin)
 {
-    char *text = NULL;
-    FILE *out = open_memstream(&text, ret_size_bytes);
+    bool has = pack->protocols[index].origin == origin;
+    for (uint32_t i = 0; !has && i < pack->port_count; i++)
+        has = pack->ports[i].protocol == index && pack->ports[i].origin == origin;
+    for (uint32_t i = 0; !has && i < pack->host_count; i++)
+        has = pack->hosts[i].application == index && pack->hosts[i].origin == origin;
+    for (uint32_t i = 1; !has && i < pack->signature_count; i++)
+        has = is_of(pack, i, index, origin);
+    return has;
+}
+
+/* The definition first, then what others add. */
+static void print_entry(FILE *out, const struct pack *pack, uint32_t index)
+{
+    unsigned own = pack->protocols[index].origin;
+    print_part(out, pack, index, own, true);
+    for (unsigned origin = 0; origin < pack->origin_count; origin++)
+        if (origin != own && has_part(pack, index, origin))
+            print_part(out, pack, index, origin, true);
+}
+
+static FILE *open_text(char **text, size_t *size)
+{
+    FILE *out = open_memstream(text, size);
     if (!out)
         abort();
+    return out;
+}
+
+char *pack_entry_text(const struct pack *pack, uint32_t protocol)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_text(&text, &size);
+    const struct pack_protocol *p = &pack->protocols[protocol];
+    fprintf(out, "%s\n%d\n", p->info.family, p->ip_protocol);
+    print_names(out, pack, &p->info);
+    for (uint32_t i = 0; i < pack->port_count; i++)
+        if (pack->ports[i].protocol == protocol)
+            print_port(out, &pack->ports[i], " ");
+    for (uint32_t i = 0; i < pack->host_count; i++)
+        if (pack->hosts[i].application == protocol)
+            fprintf(out, " %s", pack->hosts[i].suffix);
+    fclose(out);
+    return text;
+}
+
+char *pack_signature_text(const struct pack *pack, uint32_t signature)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_text(&text, &size);
+    const struct pack_signature *s = &pack->signatures[signature];
+    fprintf(out, "%u\n", pack->protocols[s->protocol].info.id);
+    print_signature_body(out, pack, signature);
+    fclose(out);
+    return text;
+}
+
+/* The part of a merged pack's version that is the origin's: "1+acme-7" is 1 and, of acme, 7. */
+static void print_version(FILE *out, const struct pack *pack, unsigned origin)
+{
+    char mark[300], version[512];
+    snprintf(mark, sizeof mark, "+%s-", pack->origins[origin]);
+    const char *own = origin ? strstr(pack->version, mark) : pack->version;
+    snprintf(version, sizeof version, "%s", !own ? pack->version : origin ? own + strlen(mark) : own);
+    version[strcspn(version, "+")] = 0;
+    print_named(out, "  version", version);
+}
+
+/* `origin` < 0: of all. */
+static char *print_text(const struct pack *pack, int origin, size_t *ret_size_bytes)
+{
+    char *text = NULL;
+    FILE *out = open_text(&text, ret_size_bytes);
     fputs("pack:\n", out);
-    print_named(out, "  name", pack->name);
-    print_named(out, "  version", pack->version);
+    print_named(out, "  name", origin > 0 ? pack->origins[origin] : pack->name);
+    if (origin < 0)
+        print_named(out, "  version", pack->version);
+    else
+        print_version(out, pack, (unsigned)origin);
     for (unsigned applications = 0; applications < 2; applications++) {
         const char *heading = applications ? "applications:\n" : "protocols:\n";
         for (uint32_t i = 1; i < pack->protocol_count; i++) {
             const struct cl_protocol_info *info = &pack->protocols[i].info;
             if (info->is_application != applications || info->id < PACK_FIRST_ID)
                 continue;
+            if (origin >= 0 && !has_part(pack, i, (unsigned)origin))
+                continue;
             fputs(heading, out);
             heading = "";
-            print_entry(out, pack, i);
+            if (origin < 0)
+                print_entry(out, pack, i);
+            else
+                print_part(out, pack, i, (unsigned)origin, false);
         }
     }
     fclose(out);
     return text;
+}
+
+char *pack_text(const struct pack *pack, size_t *ret_size_bytes)
+{
+    return print_text(pack, -1, ret_size_bytes);
+}
+
+char *pack_text_of_origin(const struct pack *pack, unsigned origin, size_t *ret_size_bytes)
+{
+    return print_text(pack, (int)origin, ret_size_bytes);
 }

@@ -22,6 +22,7 @@
 #define PACK_MAX_CHECKS     12u /* of one step */
 #define PACK_MAX_RANGES     64u /* ports or lengths in one list */
 #define PACK_CHECK_BYTES    16u
+#define PACK_MAX_ORIGINS    16u
 #define PACK_HEAD_BYTES     36u /* of a first packet, kept for conditions of the second that compare with it */
 
 /* Protocol ids of a pack start here; those below are the engine's own (Generic ...). */
@@ -110,7 +111,10 @@ struct pack_signature {
     uint32_t id;
     cl_protocol protocol; /* the entry it stands in */
     cl_protocol over;     /* entry is an application: the wire protocol; else 0 */
+    uint8_t origin;       /* index in pack->origins */
     char *name;
+    const char *file; /* source only, for errors */
+    uint32_t line;
 };
 
 /* A payload sequence that must be told as its protocol; kept from sources only, for tests. */
@@ -132,6 +136,7 @@ struct pack_example {
 struct pack_host {
     char *suffix; /* lower case, no leading dot */
     cl_protocol application;
+    uint8_t origin;
     const char *file; /* source only, for errors */
     uint32_t line, column;
 };
@@ -140,12 +145,16 @@ struct pack_port_entry {
     uint8_t transport;
     uint16_t first, last;
     cl_protocol protocol;
+    uint8_t origin;
 };
 
 struct pack_protocol {
     struct cl_protocol_info info; /* parents and aliases point into the arena */
     int16_t ip_protocol;          /* -1 = none */
     cl_signature ip_signature;
+    uint8_t origin;   /* of its definition; others may add ports, hosts and signatures */
+    const char *file; /* source only, for errors */
+    uint32_t line;
 };
 
 struct pack {
@@ -159,6 +168,9 @@ struct pack {
     struct pack_host *hosts;
     struct pack_port_entry *ports;
     struct pack_example *examples;
+    /* Who brought an entry or signature: [0] is "", the pack itself; others are the names of sets that were merged in. */
+    uint32_t origin_count;
+    char **origins;
     cl_protocol generic_tcp, generic_udp, generic_ip, generic_non_established_tcp;
     uint8_t sha256[32];
     struct pack_block *arena;
@@ -166,6 +178,18 @@ struct pack {
 
 /* A folder of *.yaml, or one file. NULL with "file:line:column: ..." */
 struct pack *pack_read(const char *path, char *error, size_t error_size);
+
+/*
+ * The pack at `paths[0]` joined with the sets of signatures at the others: each a folder or file of sources, or a compiled
+ * pack. What a set brings keeps the set's name as its origin. Refused whole: an entry's or signature's id that is used
+ * already (all of them are listed, one a line), and everything that pack_read() refuses. `renumbers`: the set's ids give
+ * way instead, to the first free ones from PACK_FIRST_USER_ID and PACK_FIRST_USER_SIGNATURE_ID on.
+ * *ret_report tells what was renumbered, one a line, or is the list of overlaps; free() it, NULL when there is none.
+ */
+struct pack *pack_merge(const char *const *paths, unsigned count, bool renumbers, char **ret_report, char *error,
+                        size_t error_size);
+#define PACK_FIRST_USER_ID           900000u
+#define PACK_FIRST_USER_SIGNATURE_ID 3000000u
 void pack_free(struct pack *pack);
 
 /* Zeroed memory that lives as long as the pack. */
@@ -175,6 +199,11 @@ char *pack_strdup(struct pack *pack, const char *text);
 void pack_finish(struct pack *pack);
 /* The pack as one canonical source text: the digest is over it, and reading it gives the same pack. Free it with free(). */
 char *pack_text(const struct pack *pack, size_t *ret_size_bytes);
+/* Only what that origin brought, as a set of its own. */
+char *pack_text_of_origin(const struct pack *pack, unsigned origin, size_t *ret_size_bytes);
+/* What an entry (without its signatures) or a signature says besides its id and name, to compare; free() it. */
+char *pack_entry_text(const struct pack *pack, uint32_t protocol);
+char *pack_signature_text(const struct pack *pack, uint32_t signature);
 
 struct pack_databases {
     hs_database_t *database[PACK_TRANSPORTS][PACK_SIDES]; /* NULL where no pattern applies */

@@ -17,7 +17,7 @@
 #include "classifier/pack.h"
 
 #define MAGIC          "OPENSCEP"
-#define FORMAT         2u
+#define FORMAT         3u
 #define HEAD_BYTES     48u
 #define MAX_FILE_BYTES (256u << 20)
 #define MAX_TEXT_BYTES 65535u
@@ -202,6 +202,7 @@ static void code_protocol(struct codec *c, struct pack_protocol *p)
     CODE(c, number, 2, 256);
     p->ip_protocol = (int16_t)(number - 1);
     CODE(c, p->ip_signature, 2, c->pack->signature_count - 1);
+    CODE(c, p->origin, 1, c->pack->origin_count - 1);
     CODE(c, info->parent_count, 4, 64);
     CODE(c, info->alias_count, 4, 64);
     if (!c->writing) {
@@ -221,6 +222,7 @@ static void code_signature(struct codec *c, struct pack_signature *s)
     CODE(c, s->id, 4, UINT32_MAX);
     CODE(c, s->protocol, 2, c->pack->protocol_count - 1);
     CODE(c, s->over, 2, c->pack->protocol_count - 1);
+    CODE(c, s->origin, 1, c->pack->origin_count - 1);
     CODE_TEXT(c, s->name);
 }
 
@@ -237,6 +239,7 @@ static void code_host(struct codec *c, struct pack_host *h)
 {
     CODE_TEXT(c, h->suffix);
     CODE(c, h->application, 2, c->pack->protocol_count - 1);
+    CODE(c, h->origin, 1, c->pack->origin_count - 1);
 }
 
 static void code_port(struct codec *c, struct pack_port_entry *p)
@@ -245,6 +248,7 @@ static void code_port(struct codec *c, struct pack_port_entry *p)
     CODE(c, p->first, 2, UINT16_MAX);
     CODE(c, p->last, 2, UINT16_MAX);
     CODE(c, p->protocol, 2, c->pack->protocol_count - 1);
+    CODE(c, p->origin, 1, c->pack->origin_count - 1);
 }
 
 #define CODE_LIST(c, list, count, coded_size, code)                                                                    \
@@ -267,8 +271,13 @@ static void code_pack(struct codec *c)
     CODE(c, p->pattern_count, 4, PACK_MAX_PATTERNS);
     CODE(c, p->host_count, 4, PACK_MAX_HOSTS);
     CODE(c, p->port_count, 4, 2 * 65536);
-    if (!p->protocol_count || !p->signature_count)
+    CODE(c, p->origin_count, 4, PACK_MAX_ORIGINS);
+    if (!p->protocol_count || !p->signature_count || !p->origin_count)
         c->ok = false;
+    if (!c->writing)
+        p->origins = list_of(c, p->origin_count, sizeof *p->origins, 4);
+    for (uint32_t i = 0; c->ok && i < p->origin_count; i++)
+        CODE_TEXT(c, p->origins[i]);
     CODE_LIST(c, p->protocols, p->protocol_count, 16, code_protocol);
     CODE_LIST(c, p->signatures, p->signature_count, 8, code_signature);
     CODE_LIST(c, p->rules, p->rule_count, 16, code_rule);

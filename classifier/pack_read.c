@@ -12,23 +12,10 @@
 #define MAX_ALIASES 12u
 #define MAX_PARENTS 16u
 
-/* An entry while it is read. */
-struct entry {
-    uint32_t id;
-    bool is_application, is_built_in;
-    const char *name, *family;
-    const struct yml_node *node; /* NULL: built in */
-};
-
-struct signature_entry {
-    uint32_t id;
-    cl_protocol protocol;
-    const struct yml_node *node;
-};
-
 struct files {
     char *path[MAX_FILES];
     struct yml_node *root[MAX_FILES];
+    uint8_t input[MAX_FILES]; /* the path of pack_merge() it came by */
     unsigned count;
 };
 
@@ -48,7 +35,8 @@ static const struct yml_key pack_keys[] = {
     {.name = "name", .type = YML_TYPE_STRING, .required = true},                                                       \
         {.name = "id", .type = YML_TYPE_U64, .required = true, .min = PACK_FIRST_ID, .max = 999999},                   \
         {.name = "family", .type = YML_TYPE_CHOICE, .choices = cl_family_names},                                       \
-        {.name = "parents", .type = YML_TYPE_STRINGS}, {.name = "aliases", .type = YML_TYPE_STRINGS},                  \
+        {.name = "origin", .type = YML_TYPE_STRING}, {.name = "parents", .type = YML_TYPE_STRINGS},                    \
+        {.name = "aliases", .type = YML_TYPE_STRINGS},                                                                 \
     {                                                                                                                  \
         .name = "signatures", .type = YML_TYPE_LIST                                                                    \
     }
@@ -62,11 +50,11 @@ static const struct yml_key application_keys[] = {
     ENTRY_KEYS, {.name = "hosts", .type = YML_TYPE_STRINGS}, {.name = NULL}};
 
 /* What the engine itself falls back to; ids of Generic as SCA BB's are told. */
-static const struct entry built_in[] = {
-    {0, false, true, "Generic TCP", "generic", NULL},
-    {1, false, true, "Generic UDP", "generic", NULL},
-    {10, false, true, "Generic IP", "generic", NULL},
-    {11, false, true, "Generic Non-Established TCP", "generic", NULL},
+static const struct pack_entry built_in[] = {
+    {.id = 0, .is_built_in = true, .name = "Generic TCP", .family = "generic"},
+    {.id = 1, .is_built_in = true, .name = "Generic UDP", .family = "generic"},
+    {.id = 10, .is_built_in = true, .name = "Generic IP", .family = "generic"},
+    {.id = 11, .is_built_in = true, .name = "Generic Non-Established TCP", .family = "generic"},
 };
 
 void *pack_vector_add(struct pack_vector *v, size_t item_size)
@@ -102,6 +90,7 @@ static int compare_paths(const void *a, const void *b)
 
 static bool list_folder(const char *path, struct files *files, struct yml_error *error)
 {
+    unsigned first = files->count;
     DIR *dir = opendir(path);
     if (!dir) {
         snprintf(error->text, sizeof error->text, "%s:1:1: cannot be read: %s", path, strerror(errno));
@@ -115,38 +104,71 @@ static bool list_folder(const char *path, struct files *files, struct yml_error 
             files->count++;
     }
     closedir(dir);
-    if (!files->count) {
+    if (files->count == first) {
         snprintf(error->text, sizeof error->text, "%s:1:1: no pack sources, expected files *.yaml", path);
         return false;
     }
-    qsort(files->path, files->count, sizeof *files->path, compare_paths);
+    qsort(files->path + first, files->count - first, sizeof *files->path, compare_paths);
     return true;
 }
 
-static bool read_files(const char *path, struct files *files, struct yml_error *error)
+/* A compiled pack's own text, as if it were a source; places in it are those of what `sce pack extract` prints. */
+static struct yml_node *read_compiled(const char *path, struct yml_error *error)
+{
+    struct pack_databases databases;
+    struct pack *pack = pack_file_read(path, &databases, error->text, sizeof error->text);
+    if (!pack)
+        return NULL;
+    pack_databases_free(&databases);
+    size_t size;
+    char *text = pack_text(pack, &size);
+    struct yml_node *root = yml_read_memory(path, text, size, error);
+    free(text);
+    pack_free(pack);
+    return root;
+}
+
+static bool read_files(const char *path, unsigned input, struct files *files, struct yml_error *error)
 {
     struct stat st;
+    unsigned first = files->count;
     if (!stat(path, &st) && S_ISDIR(st.st_mode)) {
         if (!list_folder(path, files, error))
             return false;
-    } else {
-        files->path[0] = strdup(path);
-        files->count = 1;
+    } else if (files->count < MAX_FILES) {
+        files->path[files->count++] = strdup(path);
     }
-    for (unsigned i = 0; i < files->count; i++) {
-        files->root[i] = yml_read_file(files->path[i], error);
+    for (unsigned i = first; i < files->count; i++) {
+        files->input[i] = (uint8_t)input;
+        files->root[i] = pack_file_is_compiled(files->path[i]) ? read_compiled(files->path[i], error)
+                                                               : yml_read_file(files->path[i], error);
         if (!files->root[i] || !yml_check_map(files->root[i], file_keys, "a pack source", error))
             return false;
     }
     return true;
 }
 
-static bool read_pack_header(struct pack_source *s, const struct files *files)
+/* ---- origins ---- */
+
+/* Its index, made when it is new; PACK_MAX_ORIGINS when there are too many. */
+static uint8_t origin_of(struct pack *pack, const char *name)
+{
+    for (uint32_t i = 0; i < pack->origin_count; i++)
+        if (!strcmp(pack->origins[i], name))
+            return (uint8_t)i;
+    if (pack->origin_count == PACK_MAX_ORIGINS)
+        return PACK_MAX_ORIGINS;
+    pack->origins[pack->origin_count] = pack_strdup(pack, name);
+    return (uint8_t)pack->origin_count++;
+}
+
+static bool read_pack_header(struct pack_source *s, const struct files *files, unsigned input,
+                             const struct yml_node **ret)
 {
     const struct yml_node *found = NULL;
     for (unsigned i = 0; i < files->count; i++) {
         const struct yml_node *node = yml_get(files->root[i], "pack");
-        if (!node)
+        if (!node || files->input[i] != input)
             continue;
         if (!yml_check_map(node, pack_keys, "pack", s->error))
             return false;
@@ -155,14 +177,37 @@ static bool read_pack_header(struct pack_source *s, const struct files *files)
                                    found->key_line);
         found = node;
     }
-    s->pack->name = pack_strdup(s->pack, found ? yml_get_string(found, "name", "") : "unnamed");
-    s->pack->version = pack_strdup(s->pack, found ? yml_get_string(found, "version", "") : "0");
+    *ret = found;
+    return true;
+}
+
+/* The first input's name; versions of all, since each change of one makes another pack. */
+static bool read_pack_headers(struct pack_source *s, const struct files *files, unsigned inputs, uint8_t *ret_origins)
+{
+    char version[512] = "";
+    for (unsigned input = 0; input < inputs; input++) {
+        const struct yml_node *header = NULL;
+        if (!read_pack_header(s, files, input, &header))
+            return false;
+        const char *name = header ? yml_get_string(header, "name", "") : input ? "user" : "unnamed";
+        size_t used = strlen(version);
+        snprintf(version + used, sizeof version - used, "%s%s%s%s", input ? "+" : "", input ? name : "",
+                 input ? "-" : "", header ? yml_get_string(header, "version", "") : "0");
+        if (!input)
+            s->pack->name = pack_strdup(s->pack, name);
+        ret_origins[input] = origin_of(s->pack, input ? name : "");
+        if (ret_origins[input] == PACK_MAX_ORIGINS) {
+            snprintf(s->error->text, sizeof s->error->text, "more than %u sets, expected fewer", PACK_MAX_ORIGINS - 1);
+            return false;
+        }
+    }
+    s->pack->version = pack_strdup(s->pack, version);
     return true;
 }
 
 /* ---- entries ---- */
 
-static bool collect_entries(struct pack_source *s, const struct yml_node *root, const char *list_name,
+static bool collect_entries(struct pack_source *s, const struct yml_node *root, const char *list_name, uint8_t origin,
                             struct pack_vector *entries)
 {
     const struct yml_node *list = yml_get(root, list_name);
@@ -172,25 +217,21 @@ static bool collect_entries(struct pack_source *s, const struct yml_node *root, 
                            is_application ? "an application" : "a protocol", s->error))
             return false;
         const char *family = yml_get_string(n, "family", yml_get_string(root, "family", NULL));
-        if (!family)
-            return yml_fail(s->error, n, "no family, expected \"family\" here or at the top of the file");
+        const char *named = yml_get_string(n, "origin", NULL);
+        uint8_t index = named ? origin_of(s->pack, named) : origin;
+        if (index == PACK_MAX_ORIGINS)
+            return yml_fail(s->error, n, "too many origins, expected at most %u", PACK_MAX_ORIGINS - 1);
         if (entries->count == PACK_MAX_PROTOCOLS - 1)
             return yml_fail(s->error, n, "too many entries, expected at most %u", PACK_MAX_PROTOCOLS - 1);
-        struct entry *e = pack_vector_add(entries, sizeof *e);
-        *e = (struct entry){(uint32_t)yml_get_u64(n, "id", 0), is_application, false,
-                            yml_get_string(n, "name", ""),     family,         n};
+        struct pack_entry *e = pack_vector_add(entries, sizeof *e);
+        *e = (struct pack_entry){.id = (uint32_t)yml_get_u64(n, "id", 0),
+                                 .is_application = is_application,
+                                 .name = yml_get_string(n, "name", ""),
+                                 .family = family,
+                                 .node = n,
+                                 .origin = index};
     }
     return true;
-}
-
-static int compare_entries(const void *a, const void *b)
-{
-    const struct entry *x = a, *y = b;
-    if (x->id != y->id)
-        return x->id < y->id ? -1 : 1;
-    /* for a stable answer about which of two is the double */
-    int file = !x->node || !y->node ? 0 : strcmp(x->node->file, y->node->file);
-    return file ? file : !x->node || !y->node ? 0 : x->node->line < y->node->line ? -1 : 1;
 }
 
 struct used_name {
@@ -225,7 +266,9 @@ static bool check_names(struct pack_source *s, const struct pack_vector *entries
 {
     struct pack_vector names = {0};
     for (uint32_t i = 0; i < entries->count; i++) {
-        const struct entry *e = (const struct entry *)entries->items + i;
+        const struct pack_entry *e = (const struct pack_entry *)entries->items + i;
+        if (e->continues)
+            continue;
         use_name(&names, e->name, e->node ? yml_get(e->node, "name") : NULL, e->name);
         const struct yml_node *aliases = e->node ? yml_get(e->node, "aliases") : NULL;
         if (aliases && aliases->kind != YML_LIST)
@@ -272,7 +315,7 @@ static bool resolve_name(struct pack_source *s, const struct yml_node *node, cl_
     return false;
 }
 
-static bool read_names(struct pack_source *s, const struct entry *e, struct cl_protocol_info *info)
+static bool read_names(struct pack_source *s, const struct pack_entry *e, struct cl_protocol_info *info)
 {
     const struct yml_node *aliases = yml_get(e->node, "aliases"), *parents = yml_get(e->node, "parents");
     unsigned alias_count = !aliases ? 0 : aliases->kind == YML_LIST ? aliases->length : 1;
@@ -298,7 +341,7 @@ static bool read_names(struct pack_source *s, const struct entry *e, struct cl_p
 }
 
 /* "tcp/25", "udp/6881..6889" */
-static bool read_port(struct pack_source *s, const struct yml_node *node, cl_protocol protocol,
+static bool read_port(struct pack_source *s, const struct yml_node *node, const struct pack_entry *e,
                       struct pack_vector *ports)
 {
     for (uint8_t t = 0; t < PACK_TRANSPORTS; t++) {
@@ -316,13 +359,13 @@ static bool read_port(struct pack_source *s, const struct yml_node *node, cl_pro
                 return yml_fail(s->error, node, "%s is taken by \"%s\", expected a port of its own", node->text,
                                 s->pack->protocols[used[i].protocol].info.name);
         struct pack_port_entry *port = pack_vector_add(ports, sizeof *port);
-        *port = (struct pack_port_entry){t, (uint16_t)range.first, (uint16_t)range.last, protocol};
+        *port = (struct pack_port_entry){t, (uint16_t)range.first, (uint16_t)range.last, e->protocol, e->origin};
         return true;
     }
     return yml_fail(s->error, node, "\"%.40s\", expected tcp/N or udp/N, or a range tcp/N..M", node->text);
 }
 
-static bool read_host(struct pack_source *s, const struct yml_node *node, cl_protocol application,
+static bool read_host(struct pack_source *s, const struct yml_node *node, const struct pack_entry *e,
                       struct pack_vector *hosts)
 {
     size_t length = strlen(node->text);
@@ -331,7 +374,12 @@ static bool read_host(struct pack_source *s, const struct yml_node *node, cl_pro
         return yml_fail(s->error, node, "\"%.60s\", expected a host suffix in lower case without a leading dot",
                         node->text);
     struct pack_host *host = pack_vector_add(hosts, sizeof *host);
-    *host = (struct pack_host){pack_strdup(s->pack, node->text), application, node->file, node->line, node->column};
+    *host = (struct pack_host){.suffix = pack_strdup(s->pack, node->text),
+                               .application = e->protocol,
+                               .origin = e->origin,
+                               .file = node->file,
+                               .line = node->line,
+                               .column = node->column};
     return true;
 }
 
@@ -364,46 +412,36 @@ static bool check_hosts(struct pack_source *s, struct pack_vector *hosts)
     return true;
 }
 
-typedef bool read_item(struct pack_source *s, const struct yml_node *node, cl_protocol protocol,
+typedef bool read_item(struct pack_source *s, const struct yml_node *node, const struct pack_entry *e,
                        struct pack_vector *out);
 
-static bool read_strings(struct pack_source *s, const struct yml_node *list, read_item *read, cl_protocol protocol,
-                         struct pack_vector *out)
+static bool read_strings(struct pack_source *s, const struct yml_node *list, read_item *read,
+                         const struct pack_entry *e, struct pack_vector *out)
 {
     const struct yml_node *item = !list ? NULL : list->kind == YML_LIST ? list->first : list;
     for (; item; item = list->kind == YML_LIST ? item->next : NULL)
-        if (!read(s, item, protocol, out))
+        if (!read(s, item, e, out))
             return false;
     return true;
 }
 
 /* ---- signatures ---- */
 
-static bool collect_signatures(struct pack_source *s, const struct yml_node *entry, cl_protocol protocol,
-                               struct pack_vector *signatures)
+static bool collect_signatures(struct pack_source *s, const struct pack_entry *entry, struct pack_vector *signatures)
 {
-    const struct yml_node *list = yml_get(entry, "signatures");
+    const struct yml_node *list = yml_get(entry->node, "signatures");
     for (const struct yml_node *n = list ? list->first : NULL; n; n = n->next) {
         if (!yml_check_map(n, pack_signature_keys, "a signature", s->error))
             return false;
         if (signatures->count == PACK_MAX_SIGNATURES - 300)
             return yml_fail(s->error, n, "too many signatures, expected at most %u", PACK_MAX_SIGNATURES - 300);
-        struct signature_entry *e = pack_vector_add(signatures, sizeof *e);
-        *e = (struct signature_entry){(uint32_t)yml_get_u64(n, "id", 0), protocol, n};
+        struct pack_signature_entry *e = pack_vector_add(signatures, sizeof *e);
+        *e = (struct pack_signature_entry){(uint32_t)yml_get_u64(n, "id", 0), entry->protocol, n, entry->origin};
     }
     return true;
 }
 
-static int compare_signatures(const void *a, const void *b)
-{
-    const struct signature_entry *x = a, *y = b;
-    if (x->id != y->id)
-        return x->id < y->id ? -1 : 1;
-    int file = strcmp(x->node->file, y->node->file);
-    return file ? file : x->node->line < y->node->line ? -1 : 1;
-}
-
-static bool read_signature_head(struct pack_source *s, const struct signature_entry *e,
+static bool read_signature_head(struct pack_source *s, const struct pack_signature_entry *e,
                                 struct pack_signature *signature)
 {
     const struct pack_protocol *protocol = &s->pack->protocols[e->protocol];
@@ -411,6 +449,9 @@ static bool read_signature_head(struct pack_source *s, const struct signature_en
     const struct yml_node *over = yml_get(e->node, "over");
     signature->id = e->id;
     signature->protocol = e->protocol;
+    signature->origin = e->origin;
+    signature->file = e->node->file;
+    signature->line = e->node->line;
     signature->name = pack_strdup(s->pack, name);
     if (protocol->info.is_application && !over)
         return yml_fail(s->error, e->node,
@@ -430,9 +471,9 @@ static bool read_signature_head(struct pack_source *s, const struct signature_en
 static bool read_signatures(struct pack_source *s, struct pack_vector *list)
 {
     struct pack *pack = s->pack;
-    struct signature_entry *e = list->items;
-    if (list->count)
-        qsort(e, list->count, sizeof *e, compare_signatures);
+    struct pack_signature_entry *e = list->items;
+    if (!pack_order_signatures(s, list))
+        return false;
     uint32_t ip_count = 0;
     for (uint32_t i = 1; i < pack->protocol_count; i++)
         ip_count += pack->protocols[i].ip_protocol >= 0;
@@ -440,9 +481,6 @@ static bool read_signatures(struct pack_source *s, struct pack_vector *list)
     pack->signatures[0].name = pack_strdup(pack, "");
     pack->signature_count = list->count + 1;
     for (uint32_t i = 0; i < list->count; i++) {
-        if (i && e[i].id == e[i - 1].id)
-            return yml_fail(s->error, yml_get(e[i].node, "id"), "signature id %u a second time, the first is at %s:%u",
-                            e[i].id, e[i - 1].node->file, e[i - 1].node->line);
         if (!read_signature_head(s, &e[i], &pack->signatures[i + 1]) ||
             !pack_read_signature(s, e[i].node, (cl_signature)(i + 1)))
             return false;
@@ -455,8 +493,13 @@ static bool read_signatures(struct pack_source *s, struct pack_vector *list)
             char name[32];
             snprintf(name, sizeof name, "IP protocol %d", number);
             struct pack_signature *sig = &pack->signatures[pack->signature_count];
-            *sig = (struct pack_signature){PACK_IP_PROTOCOL_SIGNATURE_ID + (uint32_t)number, (cl_protocol)i, 0,
-                                           pack_strdup(pack, name)};
+            *sig = (struct pack_signature){PACK_IP_PROTOCOL_SIGNATURE_ID + (uint32_t)number,
+                                           (cl_protocol)i,
+                                           0,
+                                           p->origin,
+                                           pack_strdup(pack, name),
+                                           NULL,
+                                           0};
             p->ip_signature = (cl_signature)pack->signature_count++;
         }
     return true;
@@ -464,28 +507,27 @@ static bool read_signatures(struct pack_source *s, struct pack_vector *list)
 
 /* ---- all ---- */
 
-static bool make_entries(struct pack_source *s, struct pack_vector *entries)
+static void make_entries(struct pack *pack, const struct pack_vector *entries)
 {
-    struct pack *pack = s->pack;
-    struct entry *e = entries->items;
-    qsort(e, entries->count, sizeof *e, compare_entries);
-    pack->protocol_count = entries->count + 1;
+    const struct pack_entry *e = entries->items;
+    pack->protocol_count = e[entries->count - 1].protocol + 1u;
     pack->protocols = pack_alloc(pack, pack->protocol_count * sizeof *pack->protocols);
     pack->protocols[0].info.name = "";
     pack->protocols[0].info.family = "generic";
     pack->protocols[0].ip_protocol = -1;
     for (uint32_t i = 0; i < entries->count; i++) {
-        if (i && e[i].id == e[i - 1].id)
-            return yml_fail(s->error, yml_get(e[i].node, "id"), "id %u is taken by \"%s\", expected another", e[i].id,
-                            e[i - 1].name);
-        struct pack_protocol *p = &pack->protocols[i + 1];
+        if (e[i].continues)
+            continue;
+        struct pack_protocol *p = &pack->protocols[e[i].protocol];
         p->info.name = pack_strdup(pack, e[i].name);
         p->info.id = e[i].id;
         p->info.family = cl_family_find(e[i].family)->name;
         p->info.is_application = e[i].is_application;
         p->ip_protocol = -1;
+        p->origin = e[i].origin;
+        p->file = e[i].node ? e[i].node->file : NULL;
+        p->line = e[i].node ? e[i].node->line : 0;
     }
-    return true;
 }
 
 static bool read_entries(struct pack_source *s, const struct pack_vector *entries, struct pack_vector *signatures)
@@ -494,9 +536,8 @@ static bool read_entries(struct pack_source *s, const struct pack_vector *entrie
     struct pack_vector ports = {0}, hosts = {0};
     bool ip_taken[256] = {false}, ok = true;
     for (uint32_t i = 0; ok && i < entries->count; i++) {
-        const struct entry *e = (const struct entry *)entries->items + i;
-        struct pack_protocol *p = &pack->protocols[i + 1];
-        cl_protocol index = (cl_protocol)(i + 1);
+        const struct pack_entry *e = (const struct pack_entry *)entries->items + i;
+        struct pack_protocol *p = &pack->protocols[e->protocol];
         const struct yml_node *number = e->node ? yml_get(e->node, "ip_protocol") : NULL;
         if (number) {
             uint64_t value = yml_get_u64(e->node, "ip_protocol", 0);
@@ -506,10 +547,10 @@ static bool read_entries(struct pack_source *s, const struct pack_vector *entrie
             p->ip_protocol = (int16_t)value;
         }
         if (e->node)
-            ok = ok && read_names(s, e, &p->info) &&
-                 read_strings(s, yml_get(e->node, "ports"), read_port, index, &ports) &&
-                 read_strings(s, yml_get(e->node, "hosts"), read_host, index, &hosts) &&
-                 collect_signatures(s, e->node, index, signatures);
+            ok = ok && (e->continues || read_names(s, e, &p->info)) &&
+                 read_strings(s, yml_get(e->node, "ports"), read_port, e, &ports) &&
+                 read_strings(s, yml_get(e->node, "hosts"), read_host, e, &hosts) &&
+                 collect_signatures(s, e, signatures);
     }
     ok = ok && check_hosts(s, &hosts);
     pack->port_count = ports.count;
@@ -519,17 +560,21 @@ static bool read_entries(struct pack_source *s, const struct pack_vector *entrie
     return ok;
 }
 
-static bool read_sources(struct pack_source *s, const struct files *files)
+static bool read_sources(struct pack_source *s, const struct files *files, unsigned inputs)
 {
     struct pack_vector entries = {0}, signatures = {0};
+    uint8_t origin[PACK_MAX_ORIGINS] = {0};
+    s->pack->origins = pack_alloc(s->pack, PACK_MAX_ORIGINS * sizeof *s->pack->origins);
     for (unsigned i = 0; i < sizeof built_in / sizeof *built_in; i++)
-        *(struct entry *)pack_vector_add(&entries, sizeof(struct entry)) = built_in[i];
-    bool ok = read_pack_header(s, files);
+        *(struct pack_entry *)pack_vector_add(&entries, sizeof(struct pack_entry)) = built_in[i];
+    bool ok = read_pack_headers(s, files, inputs, origin);
     for (unsigned i = 0; ok && i < files->count; i++)
-        ok = collect_entries(s, files->root[i], "protocols", &entries) &&
-             collect_entries(s, files->root[i], "applications", &entries);
-    ok = ok && check_names(s, &entries) && make_entries(s, &entries) && read_entries(s, &entries, &signatures) &&
-         read_signatures(s, &signatures);
+        ok = collect_entries(s, files->root[i], "protocols", origin[files->input[i]], &entries) &&
+             collect_entries(s, files->root[i], "applications", origin[files->input[i]], &entries);
+    ok = ok && pack_order_entries(s, &entries) && check_names(s, &entries);
+    if (ok)
+        make_entries(s->pack, &entries);
+    ok = ok && read_entries(s, &entries, &signatures) && read_signatures(s, &signatures) && pack_judge_overlaps(s);
     free(entries.items);
     free(signatures.items);
     s->pack->rule_count = s->rules.count;
@@ -550,18 +595,32 @@ static void keep_file_names(struct pack *pack, const struct files *files)
         for (struct pack_example *e = pack->examples; e; e = e->next)
             if (e->file == files->path[f])
                 e->file = kept;
+        for (uint32_t i = 0; i < pack->signature_count; i++)
+            if (pack->signatures[i].file == files->path[f])
+                pack->signatures[i].file = kept;
+        for (uint32_t i = 0; i < pack->protocol_count; i++)
+            if (pack->protocols[i].file == files->path[f])
+                pack->protocols[i].file = kept;
+        for (uint32_t i = 0; i < pack->host_count; i++)
+            if (pack->hosts[i].file == files->path[f])
+                pack->hosts[i].file = kept;
     }
 }
 
-struct pack *pack_read(const char *path, char *error, size_t error_size)
+static struct pack *read_all(const char *const *paths, unsigned count, struct pack_source *source, char *error,
+                             size_t error_size)
 {
     struct yml_error why = {{0}};
     struct files *files = calloc(1, sizeof *files);
     struct pack *pack = calloc(1, sizeof *pack);
     if (!files || !pack)
         abort();
-    struct pack_source source = {.pack = pack, .error = &why};
-    bool ok = read_files(path, files, &why) && read_sources(&source, files);
+    source->pack = pack;
+    source->error = &why;
+    bool ok = true;
+    for (unsigned i = 0; ok && i < count; i++)
+        ok = read_files(paths[i], i, files, &why);
+    ok = ok && read_sources(source, files, count);
     if (ok) {
         keep_file_names(pack, files);
         pack_finish(pack);
@@ -575,5 +634,32 @@ struct pack *pack_read(const char *path, char *error, size_t error_size)
         free(files->path[i]);
     }
     free(files);
+    return pack;
+}
+
+struct pack *pack_read(const char *path, char *error, size_t error_size)
+{
+    struct pack_source source = {0};
+    return read_all(&path, 1, &source, error, error_size);
+}
+
+struct pack *pack_merge(const char *const *paths, unsigned count, bool renumbers, char **ret_report, char *error,
+                        size_t error_size)
+{
+    size_t size;
+    *ret_report = NULL;
+    if (count > PACK_MAX_ORIGINS) {
+        snprintf(error, error_size, "%u sets, expected at most %u", count - 1, PACK_MAX_ORIGINS - 1);
+        return NULL;
+    }
+    struct pack_source source = {.renumbers = renumbers, .report = open_memstream(ret_report, &size)};
+    if (!source.report)
+        abort();
+    struct pack *pack = read_all(paths, count, &source, error, error_size);
+    fclose(source.report);
+    if (!size) {
+        free(*ret_report);
+        *ret_report = NULL;
+    }
     return pack;
 }

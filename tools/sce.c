@@ -8,7 +8,7 @@
 #include "tools/cli.h"
 
 static const struct cli_command commands[] = {
-    {"pack", cmd_pack, "check, build or show a protocol pack"},
+    {"pack", cmd_pack, "check, build, compare, merge or take apart a protocol pack"},
     {"ports", cmd_ports, "what the ports of a configuration can do, and what sce run will do about each"},
     {"protocols", cmd_protocols, "list what the protocol pack can name"},
     {"run", cmd_run, "bridge the links of a configuration, classify, report, until told to stop"},
