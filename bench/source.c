@@ -24,6 +24,10 @@ static_assert(sizeof(struct rte_ether_hdr) + sizeof(struct rte_ipv6_hdr) + sizeo
                   BENCH_FRAME_BYTES,
               "all headers are copied");
 
+#define SMALLEST_V4_BYTES 64u
+#define SMALLEST_V6_BYTES 78u
+
+/* The smallest frame has no payload: what an IPv4 header and TCP's leave of it is Ethernet's padding. */
 static void write_frame(uint8_t ret_frame[BENCH_FRAME_BYTES], const struct bench_tuple *tuple, bool from_server,
                         uint8_t tcp_flags, uint16_t frame_bytes)
 {
@@ -32,12 +36,14 @@ static void write_frame(uint8_t ret_frame[BENCH_FRAME_BYTES], const struct bench
     memset(ether, from_server ? 2 : 4, 2 * RTE_ETHER_ADDR_LEN);
     const uint8_t *source = from_server ? tuple->server : tuple->client;
     const uint8_t *destination = from_server ? tuple->client : tuple->server;
+    bool is_smallest = frame_bytes == (tuple->is_v6 ? SMALLEST_V6_BYTES : SMALLEST_V4_BYTES);
     uint8_t *transport;
     if (tuple->is_v6) {
         struct rte_ipv6_hdr *ip = (struct rte_ipv6_hdr *)(ether + 1);
         ether->ether_type = RTE_BE16(RTE_ETHER_TYPE_IPV6);
         ip->vtc_flow = RTE_BE32(0x60000000);
-        ip->payload_len = rte_cpu_to_be_16((uint16_t)(frame_bytes - sizeof *ether - sizeof *ip));
+        ip->payload_len = rte_cpu_to_be_16(
+            (uint16_t)(is_smallest ? sizeof(struct rte_tcp_hdr) : frame_bytes - sizeof *ether - sizeof *ip));
         ip->proto = IPPROTO_TCP;
         ip->hop_limits = 64;
         memcpy(ip->src_addr, source, 16);
@@ -47,7 +53,8 @@ static void write_frame(uint8_t ret_frame[BENCH_FRAME_BYTES], const struct bench
         struct rte_ipv4_hdr *ip = (struct rte_ipv4_hdr *)(ether + 1);
         ether->ether_type = RTE_BE16(RTE_ETHER_TYPE_IPV4);
         ip->version_ihl = 0x45;
-        ip->total_length = rte_cpu_to_be_16((uint16_t)(frame_bytes - sizeof *ether));
+        ip->total_length = rte_cpu_to_be_16(
+            (uint16_t)(is_smallest ? sizeof *ip + sizeof(struct rte_tcp_hdr) : frame_bytes - sizeof *ether));
         ip->time_to_live = 64;
         ip->next_proto_id = IPPROTO_TCP;
         memcpy(&ip->src_addr, source, 4);
@@ -66,7 +73,7 @@ static uint16_t frame_bytes_of(enum bench_sizes sizes, bool is_v6)
     unsigned draw = (unsigned)(bench_random() % 12);
     if (sizes == BENCH_IMIX && draw >= 7)
         return draw < 11 ? 594 : 1518;
-    return is_v6 ? 78 : 64;
+    return is_v6 ? SMALLEST_V6_BYTES : SMALLEST_V4_BYTES;
 }
 
 void bench_source_set(struct bench_source *source, uint32_t at, const struct bench_tuple *tuple, bool from_server,

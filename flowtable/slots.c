@@ -183,6 +183,13 @@ static void next_group(const struct ft *ft, uint32_t chunk)
         rte_prefetch0(due + group * FT_GROUP_SLOTS + i * (FT_GROUP_SLOTS / 2) + FT_GROUP_SLOTS / 2);
 }
 
+/* The slot that the chunk, which has one free, gives next. */
+static ft_slot slot_next(const struct ft *ft, uint32_t chunk)
+{
+    const struct ft_chunk *c = &ft->chunks[chunk];
+    return (chunk << ft->chunk_shift) + c->free_group * FT_GROUP_SLOTS + (uint32_t)__builtin_ctzll(c->free_mask);
+}
+
 ft_slot ft_slot_take(struct ft *ft, uint8_t shard_number, unsigned family)
 {
     struct ft_shard *shard = &ft->shards[shard_number];
@@ -197,8 +204,8 @@ ft_slot ft_slot_take(struct ft *ft, uint8_t shard_number, unsigned family)
     }
     uint32_t chunk = shard->partial_first[family];
     struct ft_chunk *c = &ft->chunks[chunk];
-    uint32_t index = c->free_group * FT_GROUP_SLOTS + (uint32_t)__builtin_ctzll(c->free_mask);
-    ft_slot slot = (chunk << ft->chunk_shift) + index;
+    ft_slot slot = slot_next(ft, chunk);
+    uint32_t index = slot - (chunk << ft->chunk_shift);
     ft->due[slot] = FT_DUE_NONE;
     if (index >= c->fresh)
         FT_SET(c->fresh, index + 1);
@@ -207,8 +214,11 @@ ft_slot ft_slot_take(struct ft *ft, uint8_t shard_number, unsigned family)
     if (unlikely(++c->used >> ft->chunk_shift)) {
         c->free_group = FT_GROUP_NONE;
         partial_drop(ft, shard, chunk);
-    } else if (c->free_mask == 0) {
-        next_group(ft, chunk);
+    } else {
+        if (c->free_mask == 0)
+            next_group(ft, chunk);
+        /* The shard's next slot is known, its next insert many inserts of other shards away. */
+        ft_slot_prefetch(ft, slot_next(ft, chunk), family);
     }
     return slot;
 }
