@@ -10,7 +10,7 @@ static bool volume_is_due(const struct ft_hot *hot, const struct ft_cold *cold, 
            next_check - cold->reported_bytes[from_server] > (uint64_t)DP_RECORD_VOLUME_MAX + 1;
 }
 
-static void report_interim(struct dp_worker *worker, ft_slot slot, uint64_t now_ns)
+static __rte_noinline void report_interim(struct dp_worker *worker, ft_slot slot, uint64_t now_ns)
 {
     struct ft *flows = worker->engine->flows;
     struct ft_hot *hot = ft_hot(flows, slot);
@@ -25,7 +25,7 @@ static void report_interim(struct dp_worker *worker, ft_slot slot, uint64_t now_
     ft_write_end(hot);
 }
 
-void dp_account_bytes(struct dp_worker *worker, ft_slot slot, uint8_t from_server, uint64_t bytes, uint64_t now_ns)
+static inline void account(struct dp_worker *worker, ft_slot slot, uint8_t from_server, uint64_t bytes, uint64_t now_ns)
 {
     struct ft_hot *hot = ft_hot(worker->engine->flows, slot);
     uint64_t total = hot->bytes[from_server] + bytes;
@@ -43,12 +43,17 @@ void dp_account_bytes(struct dp_worker *worker, ft_slot slot, uint8_t from_serve
     }
 }
 
+void dp_account_bytes(struct dp_worker *worker, ft_slot slot, uint8_t from_server, uint64_t bytes, uint64_t now_ns)
+{
+    account(worker, slot, from_server, bytes, now_ns);
+}
+
 void dp_stage_account(struct dp_worker *worker, struct dp_burst *burst, unsigned begin, unsigned end)
 {
     for (unsigned i = begin; i < end; i++) {
         if (burst->outcome[i] != DP_OUTCOME_NONE)
             continue;
-        dp_account_bytes(worker, burst->slot[i], burst->from_server[i], burst->view[i].ip_bytes, burst->now_ns[i]);
+        account(worker, burst->slot[i], burst->from_server[i], burst->view[i].ip_bytes, burst->now_ns[i]);
         if (unlikely(burst->credited & 1u << i)) {
             const struct dp_fragment_credit *credit = &burst->credit[i];
             uint8_t from_server =

@@ -186,15 +186,34 @@ static void inspect_first(struct dp_worker *worker, const struct inspection *in)
         keep_texts(worker, pending, info);
 }
 
-/* Payload of a flow that is not decided, as far as it is ever looked at; false when there is none. */
-static bool find_payload(struct dp_worker *worker, const struct rte_mbuf *mbuf, const struct dp_view *view,
-                         struct inspection *in)
+/* A packet of a flow that is not decided and has payload. */
+static void inspect_packet(struct dp_worker *worker, const struct dp_burst *burst, unsigned i, struct ft_hot *hot)
 {
-    if (!view->payload_bytes || (view->flags & DP_VIEW_FRAGMENT && !(view->flags & DP_VIEW_FIRST_FRAGMENT)))
-        return false;
-    in->payload_bytes = RTE_MIN(view->payload_bytes, CL_STREAM_MAX_BYTES);
-    in->payload = dp_bytes(mbuf, view->payload_offset, in->payload_bytes, worker->linear);
-    return in->payload;
+    const struct dp_view *view = &burst->view[i];
+    struct inspection in = {.slot = burst->slot[i],
+                            .hot = hot,
+                            .cold = ft_cold(worker->engine->flows, burst->slot[i]),
+                            .payload_bytes = RTE_MIN(view->payload_bytes, CL_STREAM_MAX_BYTES),
+                            .ordinal = burst->ordinal[i],
+                            .tcp_seq = view->tcp_seq,
+                            .from_server = burst->from_server[i],
+                            .has_seq = hot->ip_proto == IP_PROTO_TCP};
+    if (in.has_seq && view->tcp_flags & TCP_SYN)
+        in.tcp_seq++; /* data in a SYN follow the SYN's own number */
+    in.payload = dp_bytes(burst->mbuf[i], view->payload_offset, in.payload_bytes, worker->linear);
+    if (!in.payload)
+        return;
+    struct dp_pending *pending = dp_pending_get(worker->pending, in.cold->pending);
+    if (pending)
+        inspect_more(worker, &in, pending);
+    else
+        inspect_first(worker, &in);
+}
+
+/* Payload as far as it is ever looked at: only the first fragment of a datagram says where its payload begins. */
+static bool has_payload(const struct dp_view *view)
+{
+    return view->payload_bytes && (!(view->flags & DP_VIEW_FRAGMENT) || view->flags & DP_VIEW_FIRST_FRAGMENT);
 }
 
 void dp_stage_classify(struct dp_worker *worker, struct dp_burst *burst, unsigned begin, unsigned end)
@@ -207,27 +226,12 @@ void dp_stage_classify(struct dp_worker *worker, struct dp_burst *burst, unsigne
         if (hot->flags & FT_FLOW_DECIDED)
             continue;
         const struct dp_view *view = &burst->view[i];
-        struct inspection in = {.slot = burst->slot[i],
-                                .hot = hot,
-                                .cold = ft_cold(flows, burst->slot[i]),
-                                .ordinal = burst->ordinal[i],
-                                .tcp_seq = view->tcp_seq,
-                                .from_server = burst->from_server[i],
-                                .has_seq = hot->ip_proto == IP_PROTO_TCP};
-        if (hot->ip_proto != IP_PROTO_TCP && hot->ip_proto != IP_PROTO_UDP) {
-            dp_flow_conclude(worker, in.slot, NULL, NULL, true, in.ordinal);
-            continue;
-        }
-        if (in.has_seq && view->tcp_flags & TCP_SYN) {
-            note_syn(hot, in.cold, in.from_server, view->tcp_seq);
-            in.tcp_seq++; /* data in a SYN follow the SYN's own number */
-        }
-        if (!find_payload(worker, burst->mbuf[i], view, &in))
-            continue;
-        struct dp_pending *pending = dp_pending_get(worker->pending, in.cold->pending);
-        if (pending)
-            inspect_more(worker, &in, pending);
-        else
-            inspect_first(worker, &in);
+        bool is_tcp = hot->ip_proto == IP_PROTO_TCP;
+        if (is_tcp && view->tcp_flags & TCP_SYN)
+            note_syn(hot, ft_cold(flows, burst->slot[i]), burst->from_server[i], view->tcp_seq);
+        if (!is_tcp && hot->ip_proto != IP_PROTO_UDP)
+            dp_flow_conclude(worker, burst->slot[i], NULL, NULL, true, burst->ordinal[i]);
+        else if (has_payload(view))
+            inspect_packet(worker, burst, i, hot);
     }
 }

@@ -169,6 +169,9 @@ static void touch(struct dp_worker *worker, struct dp_burst *burst, unsigned i, 
         FT_SET(hot->flags, (uint16_t)flags);
     ft_write_end(hot);
 
+    /* Classification will want it. */
+    if (!(flags & FT_FLOW_DECIDED) && (view->payload_bytes || from_server))
+        rte_prefetch0(ft_cold(flows, slot));
     burst->slot[i] = slot;
     burst->from_server[i] = from_server;
     burst->ordinal[i] = hot->packets[0] + hot->packets[1];

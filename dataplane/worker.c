@@ -1,6 +1,6 @@
 #include "dataplane/worker.h"
 
-#define SWEEP_FLOWS_MAX     32u
+#define SWEEP_FLOWS_MAX     FT_BURST_MAX
 #define EXPIRED_CREDITS_MAX 16u
 
 static void pipeline(struct dp_worker *worker, struct dp_burst *burst)
@@ -169,7 +169,8 @@ static void judge_at_close(struct dp_worker *worker, ft_slot slot)
     dp_flow_conclude(worker, slot, pending, info, hot->flags & FT_FLOW_ESTABLISHED, hot->packets[0] + hot->packets[1]);
 }
 
-void dp_flow_close(struct dp_worker *worker, ft_slot slot, uint64_t now_ns, bool at_end)
+/* All of a flow's end but its leaving the table. */
+static void end_flow(struct dp_worker *worker, ft_slot slot, uint64_t now_ns, bool at_end)
 {
     struct dp_engine *engine = worker->engine;
     const struct ft_hot *hot = ft_hot(engine->flows, slot);
@@ -188,7 +189,23 @@ void dp_flow_close(struct dp_worker *worker, ft_slot slot, uint64_t now_ns, bool
     DP_COUNT(worker->stats.flows_closed, 1);
     DP_COUNT(worker->stats.closes[close], 1);
     dp_event_send(worker, slot, DP_EVENT_FLOW_END, close, now_ns);
-    ft_remove(engine->flows, slot);
+}
+
+void dp_flow_close(struct dp_worker *worker, ft_slot slot, uint64_t now_ns, bool at_end)
+{
+    end_flow(worker, slot, now_ns, at_end);
+    ft_remove(worker->engine->flows, slot);
+}
+
+/* Flows that timed out. Fetched first: nobody touched them since. */
+static void close_expired(struct dp_worker *worker, const ft_slot slots[], unsigned count, uint64_t now_ns)
+{
+    struct ft *flows = worker->engine->flows;
+    for (unsigned i = 0; i < count; i++)
+        rte_prefetch0(ft_cold(flows, slots[i]));
+    for (unsigned i = 0; i < count; i++)
+        end_flow(worker, slots[i], now_ns, false);
+    ft_remove_bulk(flows, slots, count);
 }
 
 void dp_worker_expire_fragments(struct dp_worker *worker, uint64_t now_ns)
@@ -205,7 +222,8 @@ void dp_worker_expire_fragments(struct dp_worker *worker, uint64_t now_ns)
 /*
  * How many slots ageing may look at now: as many as time has passed for, so that the whole table is looked at once in
  * DP_SWEEP_ROUND_NS, in portions, since each slot is a line that is not in cache. After a jump of the clock one portion of
- * each shard is due at once, not more.
+ * each shard is due at once, not more. Flows that it finds are on top of that: it keeps up with any rate at which they
+ * begin, SWEEP_FLOWS_MAX a loop, which is more than a burst can begin.
  */
 static unsigned sweep_budget(struct dp_worker *worker, uint64_t sweep_ns)
 {
@@ -227,6 +245,22 @@ static unsigned sweep_budget(struct dp_worker *worker, uint64_t sweep_ns)
     return (unsigned)portion;
 }
 
+/* Goes on to the next of the worker's shards, unless the last one may have more expired flows; false when it has none. */
+static bool next_shard(struct dp_worker *worker)
+{
+    const uint8_t *owner = worker->engine->owner;
+    if (worker->sweep_goes_on && owner[worker->sweep_shard] == worker->number)
+        return true;
+    for (unsigned step = 1; step <= FT_SHARDS; step++) {
+        unsigned shard = (worker->sweep_shard + step) % FT_SHARDS;
+        if (owner[shard] != worker->number)
+            continue;
+        worker->sweep_shard = shard;
+        return true;
+    }
+    return false;
+}
+
 void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns)
 {
     struct dp_engine *engine = worker->engine;
@@ -239,17 +273,14 @@ void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns)
     unsigned budget_slots = sweep_budget(worker, sweep_ns);
     if (!budget_slots)
         return;
-    unsigned shard = worker->sweep_shard;
-    do
-        shard = (shard + 1) % FT_SHARDS;
-    while (engine->owner[shard] != worker->number && shard != worker->sweep_shard);
-    worker->sweep_shard = shard;
-    if (engine->owner[shard] == worker->number) {
-        ft_slot slots[SWEEP_FLOWS_MAX];
-        unsigned count = ft_sweep(engine->flows, (uint8_t)shard, sweep_ns, budget_slots, slots, SWEEP_FLOWS_MAX);
-        for (unsigned i = 0; i < count; i++)
-            dp_flow_close(worker, slots[i], sweep_ns, false);
-    }
+    if (!next_shard(worker))
+        return;
+    ft_slot slots[SWEEP_FLOWS_MAX];
+    unsigned count =
+        ft_sweep(engine->flows, (uint8_t)worker->sweep_shard, sweep_ns, budget_slots, slots, SWEEP_FLOWS_MAX);
+    close_expired(worker, slots, count, sweep_ns);
+    worker->sweep_goes_on = count == SWEEP_FLOWS_MAX;
+    worker->sweep_due_slots += worker->sweep_goes_on ? budget_slots : count;
 }
 
 void dp_worker_close_all(struct dp_worker *worker, uint64_t now_ns)
