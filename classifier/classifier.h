@@ -107,9 +107,26 @@ void cl_options_init(struct cl_options *options);
 struct cl_engine *cl_engine_load(const struct cl_options *options, char *error, size_t error_size);
 void cl_engine_free(struct cl_engine *engine);
 
+/*
+ * Loads a pack to take the place of `before`'s. What both know keeps its index, and the names of what the new one does not
+ * know any more stay: verdicts of all earlier engines can be looked up in this one. `before` is not changed and may be
+ * freed once nobody uses it. NULL as above. Control thread.
+ */
+struct cl_engine *cl_engine_reload(const struct cl_engine *before, const struct cl_options *options, char *error,
+                                   size_t error_size);
+/* How many packs were loaded so far, this one included: 1 for the first. */
+uint32_t cl_engine_number(const struct cl_engine *engine);
+/*
+ * Makes a state that the engine of that number left fit for this one. A second packet that is waited for, or an inspector that
+ * is at work, goes on when the clause that asked for it stands in the new pack as it did in the pack before it; else the flow
+ * is looked at anew. A verdict stays. Worker thread.
+ */
+void cl_state_adopt(const struct cl_engine *engine, uint32_t number, struct cl_state *state);
+
 /* A worker's part; NULL when memory is short. One per thread, made by the control thread before the worker starts. */
 struct cl_worker *cl_worker_create(const struct cl_engine *engine);
 void cl_worker_free(struct cl_worker *worker);
+const struct cl_engine *cl_worker_engine(const struct cl_worker *worker);
 
 /*
  * Judges one packet. On CL_FINAL and CL_DONE *verdict is set; texts are added to *info as they are found (also before).
@@ -150,9 +167,11 @@ struct cl_protocol_info {
     const char *ports;   /* "tcp/25,tcp/587" or "" */
     bool is_application; /* a flavor: stands in `application`, never in `protocol` */
     bool unidirectional; /* recognised on one direction alone */
+    bool is_gone;        /* of an earlier pack: only flows that it judged have it */
 };
 
-unsigned cl_protocol_count(const struct cl_engine *engine); /* indexes 1 .. count - 1 are valid */
+/* Indexes 1 .. count - 1 are valid; after a reload some of them are gone. */
+unsigned cl_protocol_count(const struct cl_engine *engine);
 const struct cl_protocol_info *cl_protocol_get(const struct cl_engine *engine, cl_protocol protocol);
 /* The index of a name or alias, 0 when there is none. */
 cl_protocol cl_protocol_find(const struct cl_engine *engine, const char *name);

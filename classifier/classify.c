@@ -430,6 +430,30 @@ enum cl_step cl_inspect(struct cl_worker *worker, struct cl_state *state, const 
     return step;
 }
 
+void cl_state_adopt(const struct cl_engine *engine, uint32_t number, struct cl_state *state)
+{
+    struct flow *f = (struct flow *)(void *)state;
+    const uint16_t *map = number + 1 == engine->number ? engine->rule_of_previous : NULL;
+    unsigned kept = 0;
+    for (unsigned i = 0; i < f->pending_count; i++) {
+        uint16_t rule = map ? map[f->pending[i]] : PACK_NO_RULE;
+        if (rule != PACK_NO_RULE)
+            f->pending[kept++] = rule;
+    }
+    f->pending_count = (uint8_t)kept;
+    if (!f->inspector)
+        return;
+    uint16_t rule = map ? map[f->rule] : PACK_NO_RULE;
+    if (rule != PACK_NO_RULE) {
+        f->rule = rule;
+    } else if (!f->verdict.protocol) {
+        f->inspector = 0;
+        memset(f->inspector_state, 0, sizeof f->inspector_state);
+    } else {
+        f->rule = 0; /* not asked any more once there is a verdict */
+    }
+}
+
 void cl_conclude(const struct cl_engine *engine, const struct cl_state *state, uint8_t ip_proto, uint16_t client_port,
                  uint16_t server_port, bool established, struct cl_verdict *ret_verdict)
 {

@@ -126,6 +126,14 @@ static bool provide_databases(struct cl_engine *e, char *error, size_t error_siz
 
 /* ---- load ---- */
 
+static unsigned count_known(const struct pack *pack)
+{
+    unsigned count = 0;
+    for (uint32_t i = 1; i < pack->protocol_count; i++)
+        count += !pack->protocols[i].info.is_gone;
+    return count;
+}
+
 static void index_pack(struct cl_engine *e)
 {
     static const char *const hint_names[] = {"",
@@ -136,6 +144,8 @@ static void index_pack(struct cl_engine *e)
     const struct pack *pack = e->pack;
     for (uint32_t i = 1; i < pack->protocol_count; i++) {
         const struct pack_protocol *p = &pack->protocols[i];
+        if (p->info.is_gone)
+            continue;
         if (p->ip_protocol >= 0)
             e->by_ip_protocol[p->ip_protocol] = (cl_protocol)i;
         for (unsigned h = 1; h < CL_HINT_COUNT; h++)
@@ -154,8 +164,8 @@ static void index_pack(struct cl_engine *e)
     cl_hosts_build(&e->hosts, pack->hosts, pack->host_count);
     e->info = (struct cl_pack_info){.name = pack->name,
                                     .version = pack->version,
-                                    .protocols = pack->protocol_count - 1,
-                                    .signatures = pack->signature_count - 1,
+                                    .protocols = count_known(pack),
+                                    .signatures = e->signature_count,
                                     .patterns = pack->pattern_count};
     memcpy(e->info.sha256, pack->sha256, sizeof pack->sha256);
     hex_of(pack->sha256, sizeof pack->sha256, e->info.sha256_hex);
@@ -173,7 +183,8 @@ static bool make_scratch(struct cl_engine *e, char *error, size_t error_size)
     return true;
 }
 
-struct cl_engine *cl_engine_load(const struct cl_options *options, char *error, size_t error_size)
+static struct cl_engine *load(const struct cl_options *options, const struct cl_engine *before, char *error,
+                              size_t error_size)
 {
     char path[MAX_PATH_BYTES + 64];
     find_pack(options, path, sizeof path);
@@ -189,11 +200,33 @@ struct cl_engine *cl_engine_load(const struct cl_options *options, char *error, 
     if (e->pack && !(e->pack->generic_tcp && e->pack->generic_udp && e->pack->generic_ip)) {
         snprintf(error, error_size, "%s: a pack without the Generic entries: build it anew with sce pack build", path);
     } else if (e->pack && provide_databases(e, error, error_size) && make_scratch(e, error, error_size)) {
-        index_pack(e);
-        return e;
+        e->signature_count = e->pack->signature_count - 1;
+        e->number = before ? before->number + 1 : 1;
+        if (!before || pack_keep_indexes(e->pack, before->pack)) {
+            e->rule_of_previous = before ? pack_map_rules(e->pack, before->pack) : NULL;
+            index_pack(e);
+            return e;
+        }
+        snprintf(error, error_size, "%s: more names than one process can tell apart were loaded: start it anew", path);
     }
     cl_engine_free(e);
     return NULL;
+}
+
+struct cl_engine *cl_engine_load(const struct cl_options *options, char *error, size_t error_size)
+{
+    return load(options, NULL, error, error_size);
+}
+
+struct cl_engine *cl_engine_reload(const struct cl_engine *before, const struct cl_options *options, char *error,
+                                   size_t error_size)
+{
+    return load(options, before, error, error_size);
+}
+
+uint32_t cl_engine_number(const struct cl_engine *engine)
+{
+    return engine->number;
 }
 
 void cl_engine_free(struct cl_engine *e)
@@ -205,6 +238,7 @@ void cl_engine_free(struct cl_engine *e)
     cl_hosts_free(&e->hosts);
     plain_free(&e->plain);
     free(e->targets);
+    free(e->rule_of_previous);
     pack_free(e->pack);
     free(e);
 }
@@ -238,6 +272,11 @@ void cl_worker_free(struct cl_worker *w)
     free(w);
 }
 
+const struct cl_engine *cl_worker_engine(const struct cl_worker *worker)
+{
+    return worker->engine;
+}
+
 /* ---- what the pack knows ---- */
 
 unsigned cl_protocol_count(const struct cl_engine *engine)
@@ -250,10 +289,12 @@ const struct cl_protocol_info *cl_protocol_get(const struct cl_engine *engine, c
     return &engine->pack->protocols[protocol < engine->pack->protocol_count ? protocol : 0].info;
 }
 
-cl_protocol cl_protocol_find(const struct cl_engine *engine, const char *name)
+static cl_protocol find_name(const struct cl_engine *engine, const char *name, bool is_gone)
 {
     for (uint32_t i = 1; i < engine->pack->protocol_count; i++) {
         const struct cl_protocol_info *info = &engine->pack->protocols[i].info;
+        if (info->is_gone != is_gone)
+            continue;
         if (!strcasecmp(info->name, name))
             return (cl_protocol)i;
         for (unsigned a = 0; a < info->alias_count; a++)
@@ -261,6 +302,12 @@ cl_protocol cl_protocol_find(const struct cl_engine *engine, const char *name)
                 return (cl_protocol)i;
     }
     return 0;
+}
+
+cl_protocol cl_protocol_find(const struct cl_engine *engine, const char *name)
+{
+    cl_protocol found = find_name(engine, name, false);
+    return found ? found : find_name(engine, name, true);
 }
 
 const char *cl_signature_name(const struct cl_engine *engine, cl_signature signature)

@@ -21,6 +21,8 @@ struct cl_engine {
     hs_scratch_t *scratch; /* prototype: workers clone it */
     struct cl_options options;
     struct cl_pack_info info;
+    uint32_t number, signature_count;
+    uint16_t *rule_of_previous; /* [clause of the engine before]; NULL = there was none */
     struct cl_hosts hosts;
     struct plain_table plain;
     struct cl_pattern_target *targets; /* by pattern id */

@@ -445,6 +445,16 @@ char *pack_signature_text(const struct pack *pack, uint32_t signature)
     return text;
 }
 
+char *pack_rule_text(const struct pack *pack, uint32_t rule)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_text(&text, &size);
+    print_rule(out, pack, rule);
+    fclose(out);
+    return text;
+}
+
 /* The part of a merged pack's version that is the origin's: "1+acme-7" is 1 and, of acme, 7. */
 static void print_version(FILE *out, const struct pack *pack, unsigned origin)
 {

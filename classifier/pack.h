@@ -204,6 +204,17 @@ char *pack_text_of_origin(const struct pack *pack, unsigned origin, size_t *ret_
 /* What an entry (without its signatures) or a signature says besides its id and name, to compare; free() it. */
 char *pack_entry_text(const struct pack *pack, uint32_t protocol);
 char *pack_signature_text(const struct pack *pack, uint32_t signature);
+char *pack_rule_text(const struct pack *pack, uint32_t rule);
+
+/*
+ * Gives what `pack` shares with `before`, which may have been through this itself, the indexes it has there; see pack_keep.c.
+ * The digest and the canonical text are those of before the call. False when the indexes of one process are used up.
+ */
+bool pack_keep_indexes(struct pack *pack, const struct pack *before);
+#define PACK_MAX_INDEXES 60000u
+/* After it: for each clause of `before` the one of `pack` that says the same, or PACK_NO_RULE. free() it. */
+uint16_t *pack_map_rules(const struct pack *pack, const struct pack *before);
+#define PACK_NO_RULE UINT16_MAX
 
 struct pack_databases {
     hs_database_t *database[PACK_TRANSPORTS][PACK_SIDES]; /* NULL where no pattern applies */

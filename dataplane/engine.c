@@ -31,6 +31,9 @@ static void worker_destroy(struct dp_worker *worker)
 {
     if (!worker)
         return;
+    struct cl_worker *given = atomic_load_explicit(&worker->classifier_given, memory_order_acquire);
+    if (given != worker->classifier)
+        cl_worker_free(given);
     cl_worker_free(worker->classifier);
     dp_pending_pool_free(worker->pending);
     dp_attributes_fini(&worker->attributes);
@@ -62,24 +65,14 @@ static struct dp_worker *worker_create(struct dp_engine *engine, unsigned number
               !dp_attributes_init(&worker->attributes, config->attribute_blocks);
     for (unsigned i = 0; ok && i < config->worker_count; i++)
         ok = i == number || (worker->handoff[i] = ring_create(DP_HANDOFF_RING_PACKETS, sizeof(void *)));
+    worker->pack = cl_engine_number(engine->classifier);
+    atomic_store_explicit(&worker->classifier_given, worker->classifier, memory_order_relaxed);
+    atomic_store_explicit(&worker->classifier_taken, worker->classifier, memory_order_relaxed);
     if (!ok) {
         worker_destroy(worker);
         return NULL;
     }
     return worker;
-}
-
-static bool map_services(struct dp_engine *engine)
-{
-    unsigned count = cl_protocol_count(engine->classifier);
-    engine->service_of = calloc(count + 1, 1);
-    if (!engine->service_of)
-        return false;
-    for (unsigned i = 1; i < count; i++) {
-        uint16_t service = cl_protocol_get(engine->classifier, (cl_protocol)i)->service_id;
-        engine->service_of[i] = (uint8_t)(service < DP_SERVICES_MAX ? service : 0);
-    }
-    return true;
 }
 
 struct dp_engine *dp_engine_create(const struct dp_engine_config *config, char *error, size_t error_size)
@@ -97,7 +90,9 @@ struct dp_engine *dp_engine_create(const struct dp_engine_config *config, char *
         dp_engine_destroy(engine);
         return NULL;
     }
-    bool ok = map_services(engine);
+    bool ok = (engine->service_of = calloc(UINT16_MAX + 1u, 1));
+    if (ok)
+        dp_reload_map_services(engine, engine->classifier, 1);
     for (unsigned i = 0; ok && i < config->worker_count; i++)
         ok = (engine->workers[i] = worker_create(engine, i));
     if (!ok) {
@@ -112,6 +107,7 @@ void dp_engine_destroy(struct dp_engine *engine)
 {
     if (!engine)
         return;
+    dp_reload_drop(engine);
     for (unsigned i = 0; i < engine->config.worker_count; i++)
         worker_destroy(engine->workers[i]);
     ft_destroy(engine->flows);

@@ -37,6 +37,7 @@ struct dp_stream {
 
 struct dp_pending {
     struct cl_state state;
+    uint32_t pack;              /* number of the pack that left the state; 0 = none did */
     struct dp_stream stream[2]; /* [from_server] */
     uint16_t payload_packets[2];
     uint32_t info; /* index of the flow's texts found so far + 1, 0 = none */

@@ -24,6 +24,7 @@ struct link_service {
 
 struct dp_records {
     struct dp_engine *engine;
+    const struct cl_engine *classifier; /* to look names up in, see reload.h */
     struct dp_records_config config;
     struct rdr_formatter *formatter;
     struct dp_record_stats stats;
@@ -65,6 +66,8 @@ struct dp_records *dp_records_create(struct dp_engine *engine, const struct dp_r
     if (!records)
         return NULL;
     records->engine = engine;
+    records->classifier = engine->classifier;
+    dp_reload_reader_begin(engine);
     records->config = *config;
     records->formatter = formatter;
     records->reader = ft_reader_register(engine->flows);
@@ -76,6 +79,7 @@ void dp_records_destroy(struct dp_records *records)
 {
     if (!records)
         return;
+    dp_reload_reader_end(records->engine);
     if (records->reader >= 0)
         ft_reader_unregister(records->engine->flows, records->reader);
     forget_usage(records);
@@ -161,7 +165,7 @@ struct flow_facts {
 static void gather(struct dp_records *records, const struct dp_event *event, const struct dp_attributes *attributes,
                    struct flow_facts *f)
 {
-    const struct cl_engine *classifier = records->engine->classifier;
+    const struct cl_engine *classifier = records->classifier;
     const struct ft_flow *flow = &event->flow;
     memset(f, 0, sizeof *f);
     f->event = event;
@@ -492,6 +496,7 @@ void dp_records_link_usage(struct dp_records *records, uint64_t now_ns)
 void dp_records_tick(struct dp_records *records, uint64_t now_ns)
 {
     uint64_t interval_ns = records->config.link_usage_interval_ns;
+    records->classifier = dp_reload_reader_take(records->engine);
     if (interval_ns && now_ns >= records->interval_start_ns + interval_ns)
         dp_records_link_usage(records, now_ns);
 }

@@ -96,6 +96,7 @@ static void show_stats(const json_t *request, struct dp_reply *reply, void *cont
     json_text(row, "pack", cl_pack_info(engine->classifier)->name);
     json_text(row, "pack_version", cl_pack_info(engine->classifier)->version);
     json_text(row, "pack_sha256", cl_pack_info(engine->classifier)->sha256_hex);
+    json_u64(row, "packs_loaded", cl_engine_number(engine->classifier));
     json_u64(row, "workers", engine->config.worker_count);
     add_engine(row, engine);
     add_flow_table(row, engine->flows);
@@ -175,6 +176,7 @@ const struct dp_command dp_show_commands[] = {
     {"show flows", "live flows that fit the filters", dp_show_flow_arguments, dp_show_flows},
     {"show links", "each side of each link: port, link state, counters", NULL, show_links},
     {"show protocols", "live flows by protocol and application", NULL, dp_show_protocols},
+    {"load pack", "a new protocol pack takes the place of the one in use", dp_load_arguments, dp_load_pack},
     {"show drops", "packets that were dropped or bypassed, by reason", NULL, show_drops},
     {.name = NULL},
 };

@@ -26,3 +26,7 @@ extern const struct dp_command dp_show_commands[];
 void dp_show_flows(const json_t *request, struct dp_reply *reply, void *run);
 void dp_show_protocols(const json_t *request, struct dp_reply *reply, void *run);
 extern const struct dp_argument dp_show_flow_arguments[];
+
+/* "load pack", see reload.h: a row "pack" tells what was loaded. Waits a few milliseconds for the workers. In load.c. */
+void dp_load_pack(const json_t *request, struct dp_reply *reply, void *run);
+extern const struct dp_argument dp_load_arguments[];

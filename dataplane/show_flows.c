@@ -246,6 +246,7 @@ static void add_flow(struct dp_reply *reply, struct dp_run *run, const struct ft
     json_text(row, "signature", cl_signature_name(classifier, flow->cold.signature));
     json_text(row, "method", cl_method_name(flow->cold.method));
     json_u64(row, "confidence", flow->cold.confidence);
+    json_u64(row, "pack", flow->cold.pack);
     json_u64(row, "packets_up", packets_of(flow, up));
     json_u64(row, "packets_down", packets_of(flow, !up));
     json_u64(row, "bytes_up", flow->hot.bytes[up]);

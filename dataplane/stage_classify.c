@@ -68,6 +68,7 @@ static bool inspect(struct dp_worker *worker, const struct inspection *in, struc
         .payload_packets = {pending->payload_packets[0], pending->payload_packets[1]},
         .started_before = in->hot->flags & FT_FLOW_STARTED_BEFORE,
     };
+    dp_pending_adopt(worker, pending);
     enum cl_step step = cl_inspect(worker->classifier, &pending->state, &packet, &pending->verdict, info);
     if (step == CL_UNDECIDED)
         return false;
@@ -84,14 +85,14 @@ static bool inspect(struct dp_worker *worker, const struct inspection *in, struc
 }
 
 /* The budget is spent, or there is no memory: the flow is judged by what is known. */
-static void give_up(struct dp_worker *worker, const struct inspection *in, const struct dp_pending *pending,
+static void give_up(struct dp_worker *worker, const struct inspection *in, struct dp_pending *pending,
                     const struct cl_info *info)
 {
     dp_flow_conclude(worker, in->slot, pending, info, true, in->ordinal);
 }
 
-static void give_up_without_memory(struct dp_worker *worker, const struct inspection *in,
-                                   const struct dp_pending *pending, const struct cl_info *info)
+static void give_up_without_memory(struct dp_worker *worker, const struct inspection *in, struct dp_pending *pending,
+                                   const struct cl_info *info)
 {
     DP_COUNT(worker->stats.pending_exhausted, 1);
     give_up(worker, in, pending, info);

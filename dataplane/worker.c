@@ -121,6 +121,7 @@ void dp_flow_decide(struct dp_worker *worker, ft_slot slot, const struct cl_verd
     FT_SET(cold->signature, verdict->signature);
     FT_SET(cold->method, verdict->method);
     FT_SET(cold->confidence, verdict->confidence);
+    FT_SET(cold->pack, dp_pack_label(worker->pack));
     FT_SET(cold->packets_to_verdict, (uint16_t)RTE_MIN(packets, (uint32_t)UINT16_MAX));
     FT_SET(cold->payload_packets_to_verdict, (uint8_t)RTE_MIN(payload_packets, (uint32_t)UINT8_MAX));
     FT_SET(cold->attributes, attributes);
@@ -141,8 +142,8 @@ void dp_flow_decide(struct dp_worker *worker, ft_slot slot, const struct cl_verd
     dp_pending_drop(worker->pending, pending); /* last: `info` may lie in it */
 }
 
-void dp_flow_conclude(struct dp_worker *worker, ft_slot slot, const struct dp_pending *pending,
-                      const struct cl_info *info, bool established, uint32_t packets)
+void dp_flow_conclude(struct dp_worker *worker, ft_slot slot, struct dp_pending *pending, const struct cl_info *info,
+                      bool established, uint32_t packets)
 {
     static const struct cl_state nothing;
     const struct ft_hot *hot = ft_hot(worker->engine->flows, slot);
@@ -153,7 +154,9 @@ void dp_flow_conclude(struct dp_worker *worker, ft_slot slot, const struct dp_pe
     }
     unsigned client = hot->flags & FT_FLOW_CLIENT_ENDPOINT;
     struct cl_verdict verdict;
-    cl_conclude(worker->engine->classifier, pending ? &pending->state : &nothing, hot->ip_proto,
+    if (pending)
+        dp_pending_adopt(worker, pending);
+    cl_conclude(cl_worker_engine(worker->classifier), pending ? &pending->state : &nothing, hot->ip_proto,
                 rte_be_to_cpu_16(hot->port_be16[client]), rte_be_to_cpu_16(hot->port_be16[!client]), established,
                 &verdict);
     dp_flow_decide(worker, slot, &verdict, info, packets,
@@ -266,6 +269,7 @@ void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns)
     struct dp_engine *engine = worker->engine;
     if (now_ns > worker->now_ns)
         worker->now_ns = now_ns;
+    dp_worker_take_pack(worker);
     /* Behind the disorder of a capture's stamps, else ageing could end a flow that its next packet would find alive. */
     uint64_t slack_ns = engine->config.offline ? DP_CLOCK_DISORDER_NS : 0;
     uint64_t sweep_ns = worker->now_ns > slack_ns ? worker->now_ns - slack_ns : 0;

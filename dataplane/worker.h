@@ -17,6 +17,7 @@
 #include "dataplane/config.h"
 #include "dataplane/event.h"
 #include "dataplane/pending.h"
+#include "dataplane/reload.h"
 #include "dataplane/stats.h"
 #include "flowtable/table.h"
 
@@ -37,6 +38,7 @@ struct dp_worker {
     uint64_t now_ns;   /* highest time seen */
     uint64_t uid_next; /* live: number of the next flow */
     struct cl_worker *classifier;
+    uint32_t pack; /* number of its pack, see reload.h */
     struct dp_pending_pool *pending;
     struct dp_attribute_pool attributes;
     struct dp_fragments *fragments;
@@ -51,6 +53,8 @@ struct dp_worker {
     struct dp_usage usage[FT_LINKS_MAX][DP_SERVICES_MAX];
     struct cl_info info;                 /* scratch of a flow judged by its first packet */
     uint8_t linear[CL_STREAM_MAX_BYTES]; /* payload that crosses segments */
+    /* Of a newly loaded pack. given: w: control, release; r: worker, acquire. taken: the other way round. */
+    _Atomic(struct cl_worker *) classifier_given, classifier_taken;
 } __rte_cache_aligned;
 
 struct dp_subscriber_net {
@@ -79,10 +83,11 @@ struct dp_engine_config {
 struct dp_engine {
     struct dp_engine_config config;
     struct ft *flows;
-    struct cl_engine *classifier;
+    struct cl_engine *classifier; /* control thread's; workers use their own part's, the record thread what it took */
+    struct dp_reload reload;
     uint8_t owner[FT_SHARDS]; /* the worker that owns a shard */
     struct dp_worker *workers[DP_WORKERS_MAX];
-    uint8_t *service_of; /* [ft_hot.name] -> service */
+    uint8_t *service_of; /* [ft_hot.name] -> service; a reload adds to it, what stands there stays */
     /*
      * Sends the packets whose fate is not "dropped": sets mbuf[i] to NULL for each it sent, outcome[i] to tx_refused for each
      * that the port did not take. NULL: nothing is sent (replay).
@@ -110,8 +115,17 @@ void dp_engine_destroy(struct dp_engine *engine);
 void dp_worker_receive(struct dp_worker *worker, struct dp_burst *burst);
 /* Packets that other workers handed over; returns how many. */
 unsigned dp_worker_take_handoffs(struct dp_worker *worker);
-/* Ageing and fragments' time-outs: a bounded piece of work, once a loop. */
+/* Ageing, fragments' time-outs, a newly loaded pack: a bounded piece of work, once a loop. */
 void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns);
+/* What inspection left under an earlier pack is made fit for the worker's. */
+static inline void dp_pending_adopt(struct dp_worker *worker, struct dp_pending *pending)
+{
+    if (pending->pack == worker->pack)
+        return;
+    if (pending->pack)
+        cl_state_adopt(cl_worker_engine(worker->classifier), pending->pack, &pending->state);
+    pending->pack = worker->pack;
+}
 /*
  * Credits the datagrams whose first fragment has not come in time to the flow of their addresses. At each fragment and before
  * ageing, so that what comes out does not depend on how packets came in bursts.
@@ -128,8 +142,8 @@ void dp_flow_decide(struct dp_worker *worker, ft_slot slot, const struct cl_verd
  * Gives a flow that inspection will not decide any more its verdict: what it had found (`pending`, NULL = it found nothing),
  * else by ports and IP protocol.
  */
-void dp_flow_conclude(struct dp_worker *worker, ft_slot slot, const struct dp_pending *pending,
-                      const struct cl_info *info, bool established, uint32_t packets);
+void dp_flow_conclude(struct dp_worker *worker, ft_slot slot, struct dp_pending *pending, const struct cl_info *info,
+                      bool established, uint32_t packets);
 /* Texts go along and are the receiver's, see event.h. False when the ring was full (counted; texts are dropped). */
 bool dp_event_send(struct dp_worker *worker, ft_slot slot, enum dp_event_kind kind, enum dp_close close,
                    uint64_t now_ns);

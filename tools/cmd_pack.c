@@ -1,10 +1,11 @@
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "classifier/pack.h"
+#include "dataplane/control.h"
 #include "tools/cli.h"
 #include "tools/pack_diff.h"
 
@@ -14,7 +15,8 @@ static const char help[] =
     "       sce pack build -o FILE SOURCES\n"
     "       sce pack diff [--json] OLD NEW\n"
     "       sce pack merge -o FILE [--renumber] PACK SET...\n"
-    "       sce pack extract [--origin NAME] [-o FILE] PACK\n\n"
+    "       sce pack extract [--origin NAME] [-o FILE] PACK\n"
+    "       sce pack load [--json] [--socket PATH] PACK\n\n"
     "SOURCES is a folder of *.yaml or one such file (docs/pack.md is the language); PACK, OLD, NEW and SET are that or "
     "a\n"
     "compiled pack.\n\n"
@@ -25,16 +27,18 @@ static const char help[] =
     "  merge    joins a pack with your own sets of signatures; ids that both use are refused, all listed, or with\n"
     "           --renumber the set's are given new ones, from 3000000 (signatures) and 900000 (entries) on\n"
     "  extract  the pack as source text, over which its digest is taken; --origin NAME: what set NAME brought, the\n"
-    "           pack's own name: all but the sets\n\n"
-    "exit codes: 0 ok, 1 usage, 2 a pack or set was refused (nothing is written), 3 a file cannot be written, 4 diff "
-    "found\ndifferences\n\n"
+    "           pack's own name: all but the sets\n"
+    "  load     gives the pack to the running engine, which takes it between two packets; flows keep their verdicts\n\n"
+    "exit codes: 0 ok, 1 usage, 2 a pack or set was refused (nothing is written), 3 a file cannot be written or no "
+    "engine\n"
+    "answers, 4 diff found differences\n\n"
     "examples:\n"
     "  sce pack build -o my.pack etc/pack && SCE_PACK=my.pack sce replay trace.pcap\n"
     "  sce pack merge -o new.pack my.pack acme.yaml && sce pack diff my.pack new.pack\n"
     "  sce pack extract --origin acme new.pack > acme.yaml\n";
 
 struct arguments {
-    const char *output, *origin;
+    const char *output, *origin, *socket;
     bool as_json, renumbers;
     char **paths;
     unsigned count;
@@ -311,6 +315,45 @@ static int diff(const struct arguments *a)
     return code;
 }
 
+/* ---- load ---- */
+
+static bool on_loaded(void *context, const json_t *row)
+{
+    const struct arguments *a = context;
+    if (a->as_json) {
+        json_dumpf(row, stdout, JSON_COMPACT);
+        printf("\n");
+    } else {
+        printf("%s %s, sha256 %s: loaded as pack %" JSON_INTEGER_FORMAT "%s\n",
+               json_string_value(json_object_get(row, "name")), json_string_value(json_object_get(row, "version")),
+               json_string_value(json_object_get(row, "sha256")), json_integer_value(json_object_get(row, "pack")),
+               json_is_true(json_object_get(row, "handed_out")) ? "" : ", some workers have yet to take it");
+    }
+    return true;
+}
+
+/* The engine reads the file itself, wherever it was started. */
+static int load_running(const struct arguments *a)
+{
+    char error[1024];
+    char *path = realpath(a->paths[0], NULL);
+    if (!path) {
+        snprintf(error, sizeof error, "%s: %s", a->paths[0], strerror(errno));
+        return fail(error);
+    }
+    json_t *request = json_object();
+    json_object_set_new(request, "command", json_string("load"));
+    json_object_set_new(request, "what", json_string("pack"));
+    json_object_set_new(request, "path", json_string(path));
+    free(path);
+    int result = dp_control_ask(a->socket, request, on_loaded, (void *)(uintptr_t)a, error, sizeof error);
+    json_decref(request);
+    if (!result)
+        return CLI_OK;
+    fail(error);
+    return result == -EREMOTEIO ? CLI_CONFIG : CLI_RUNTIME;
+}
+
 /* ---- arguments ---- */
 
 static const struct action {
@@ -324,6 +367,7 @@ static const struct action {
     {"diff", diff, 2, 2},
     {"merge", merge, 2, PACK_MAX_ORIGINS},
     {"extract", extract, 1, 1},
+    {"load", load_running, 1, 1},
 };
 
 static int run_action(const char *name, const struct arguments *a)
@@ -338,16 +382,20 @@ static int run_action(const char *name, const struct arguments *a)
                                    action->paths_min == 1 ? "" : "s");
         return action->run(a);
     }
-    return cli_usage_error("pack", "no action \"%s\"; there are show, check, build, diff, merge and extract", name);
+    return cli_usage_error("pack", "no action \"%s\"; there are show, check, build, diff, merge, extract and load",
+                           name);
 }
 
 int cmd_pack(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"output", required_argument, NULL, 'o'}, {"origin", required_argument, NULL, 'n'},
-        {"json", no_argument, NULL, 'j'},         {"renumber", no_argument, NULL, 'r'},
-        {"help", no_argument, NULL, 'h'},         {0}};
-    struct arguments a = {0};
+    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
+                                            {"origin", required_argument, NULL, 'n'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"socket", required_argument, NULL, 's'},
+                                            {"renumber", no_argument, NULL, 'r'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
+    struct arguments a = {.socket = ""};
     int c;
     while ((c = getopt_long(argc, argv, "o:h", options, NULL)) != -1)
         switch (c) {
@@ -356,6 +404,9 @@ int cmd_pack(int argc, char **argv)
             break;
         case 'n':
             a.origin = optarg;
+            break;
+        case 's':
+            a.socket = optarg;
             break;
         case 'j':
             a.as_json = true;
@@ -370,7 +421,7 @@ int cmd_pack(int argc, char **argv)
             return cli_usage_error("pack", "see the options");
         }
     if (optind == argc)
-        return cli_usage_error("pack", "no action; there are show, check, build, diff, merge and extract");
+        return cli_usage_error("pack", "no action; there are show, check, build, diff, merge, extract and load");
     a.paths = argv + optind + 1;
     a.count = (unsigned)(argc - optind - 1);
     return run_action(argv[optind], &a);

@@ -227,3 +227,30 @@ Test(show, sums_agree_with_what_was_sent, .init = start, .fini = stop)
     cr_expect(json_is_null(json_object_get(json_array_get(rows, 0), "up")));
     json_decref(rows);
 }
+
+static void expect_not_loaded(const char *path, const char *text)
+{
+    char request[256];
+    snprintf(request, sizeof request, "{\"command\":\"load\",\"what\":\"pack\",\"path\":\"%s\"}", path);
+    json_t *rows = ask(request);
+    cr_expect_eq(json_array_size(rows), 1);
+    cr_expect_str_eq(text_of(rows, 0, "event"), "error");
+    cr_expect(strstr(text_of(rows, 0, "text"), text), "%s", text_of(rows, 0, "text"));
+    json_decref(rows);
+}
+
+Test(show, a_pack_is_loaded_or_refused, .init = start, .fini = stop)
+{
+    expect_not_loaded("etc/pack", "expected an absolute path");
+    expect_not_loaded("/no/such.pack", "/no/such.pack");
+    json_t *rows = ask("{\"command\":\"load\",\"what\":\"pack\",\"path\":\"" SOURCE_ROOT "/etc/pack/ip.yaml\"}");
+    cr_expect_eq(json_array_size(rows), 1);
+    cr_expect_str_eq(text_of(rows, 0, "event"), "pack", "%s", text_of(rows, 0, "text"));
+    cr_expect_eq(number_of(rows, 0, "pack"), 2);
+    cr_expect(json_is_true(json_object_get(json_array_get(rows, 0), "handed_out")));
+    json_decref(rows);
+    rows = ask("{\"command\":\"show\",\"what\":\"stats\"}");
+    cr_expect_eq(number_of(rows, 0, "packs_loaded"), 2);
+    cr_expect_str_eq(text_of(rows, 0, "pack"), "unnamed");
+    json_decref(rows);
+}

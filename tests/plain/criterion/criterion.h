@@ -1,6 +1,6 @@
 /*
  * A stand-in for Criterion, for ThreadSanitizer builds alone: Criterion maps an arena where TSan's shadow lies and
- * cannot start. The same test files build with it. Covers what they use: Test() without options, the plain assertions,
+ * cannot start. The same test files build with it. Covers what they use: Test() and TestSuite() without options, the plain assertions,
  * skipping. Each test runs in a process of its own; a failed assertion, a crash or a report of the sanitizer fails it.
  */
 #pragma once
@@ -30,6 +30,9 @@ static int plain_test_count;
     }                                                                                                                  \
     static void suite_##_##name_##_run(void)
 
+/* Options of a suite are left out: time limits and the like. */
+#define TestSuite(suite_, ...) struct plain_suite_##suite_
+
 #define PLAIN_FAIL(condition, ...)                                                                                     \
     do {                                                                                                               \
         fprintf(stderr, "%s:%d: failed: %s", __FILE__, __LINE__, condition);                                           \
@@ -53,6 +56,12 @@ static int plain_test_count;
 #define cr_assert_null(pointer, ...)     cr_assert((pointer) == NULL, ##__VA_ARGS__)
 #define cr_assert_not_null(pointer, ...) cr_assert((pointer) != NULL, ##__VA_ARGS__)
 #define cr_assert_str_eq(a, b, ...)      cr_assert(strcmp(a, b) == 0, ##__VA_ARGS__)
+/* What does not end a test in Criterion ends it here. */
+#define cr_expect        cr_assert
+#define cr_expect_not    cr_assert_not
+#define cr_expect_eq     cr_assert_eq
+#define cr_expect_geq    cr_assert_geq
+#define cr_expect_str_eq cr_assert_str_eq
 #define cr_skip_test(...)                                                                                              \
     do {                                                                                                               \
         fprintf(stderr, "skipped: " __VA_ARGS__);                                                                      \
