@@ -95,6 +95,14 @@ enum dp_link_type {
  */
 void dp_parse(const struct rte_mbuf *mbuf, enum dp_link_type link_type, struct dp_view *ret_view);
 
+#define DP_PARSE_BULK_MAX 32u
+/*
+ * The same for `count` <= DP_PARSE_BULK_MAX packets of the link types (enum dp_link_type) beside them, with a short way for
+ * whole TCP and UDP packets over Ethernet without options: about 15 cycles for one of these.
+ */
+void dp_parse_bulk(struct rte_mbuf *const mbufs[], const uint8_t link_types[], unsigned count,
+                   struct dp_view ret_views[]);
+
 /*
  * `size` bytes of the packet from `offset`, contiguous: in place, or copied into `scratch` (which must hold `size` bytes)
  * when they cross segments; NULL when the packet is shorter. Any thread.

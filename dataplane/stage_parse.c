@@ -2,10 +2,11 @@
 
 void dp_stage_parse(struct dp_worker *worker, struct dp_burst *burst)
 {
+    static_assert(DP_BURST_MAX <= DP_PARSE_BULK_MAX, "a burst is parsed at once");
     burst->credited = 0;
+    dp_parse_bulk(burst->mbuf, burst->link_type, burst->count, burst->view);
     for (unsigned i = 0; i < burst->count; i++) {
-        struct dp_view *view = &burst->view[i];
-        dp_parse(burst->mbuf[i], burst->link_type[i], view);
+        const struct dp_view *view = &burst->view[i];
         burst->resolved[i] = false;
         if (view->result != DP_PARSE_ok) {
             burst->outcome[i] = dp_outcome_of_parse(view->result);

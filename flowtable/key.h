@@ -49,28 +49,29 @@ static inline uint32_t ft_context(uint16_t outer_vlan, uint16_t inner_vlan, enum
     return (uint32_t)(outer_vlan & 0xfff) | (uint32_t)(inner_vlan & 0xfff) << 12 | (uint32_t)tunnel << 24;
 }
 
-/* 1 when the source is the upper endpoint: addresses as numbers, then ports. Whole words: no call of memcmp for a packet. */
+/*
+ * 1 when the source is the upper endpoint: addresses as numbers, then ports. Whole words, no branch: which end of a packet
+ * is the upper one nobody can predict.
+ */
 static inline uint8_t ft_address_order(bool is_v6, const uint8_t *src, const uint8_t *dst, uint16_t src_port_be16,
                                        uint16_t dst_port_be16)
 {
-    uint64_t a, b;
-    if (is_v6) {
-        memcpy(&a, src, 8);
-        memcpy(&b, dst, 8);
-        if (a == b) {
-            memcpy(&a, src + 8, 8);
-            memcpy(&b, dst + 8, 8);
-        }
-        a = __builtin_bswap64(a);
-        b = __builtin_bswap64(b);
-    } else {
+    uint64_t a[2] = {0, __builtin_bswap16(src_port_be16)}, b[2] = {0, __builtin_bswap16(dst_port_be16)};
+    if (!is_v6) {
         uint32_t v4[2];
         memcpy(&v4[0], src, 4);
         memcpy(&v4[1], dst, 4);
-        a = __builtin_bswap32(v4[0]);
-        b = __builtin_bswap32(v4[1]);
+        return ((uint64_t)__builtin_bswap32(v4[0]) << 16 | a[1]) > ((uint64_t)__builtin_bswap32(v4[1]) << 16 | b[1]);
     }
-    return a != b ? a > b : __builtin_bswap16(src_port_be16) > __builtin_bswap16(dst_port_be16);
+    unsigned order = a[1] > b[1];
+    for (unsigned low = 2; low--;) {
+        memcpy(a, src + low * 8, 8);
+        memcpy(b, dst + low * 8, 8);
+        a[0] = __builtin_bswap64(a[0]);
+        b[0] = __builtin_bswap64(b[0]);
+        order = (a[0] > b[0]) | ((a[0] == b[0]) & order);
+    }
+    return (uint8_t)order;
 }
 
 /*
@@ -81,19 +82,29 @@ static inline uint8_t ft_key_make(struct ft_key *ret_key, bool is_v6, const uint
                                   uint16_t src_port_be16, uint16_t dst_port_be16, uint8_t ip_proto, uint32_t context)
 {
     uint8_t swap = ft_address_order(is_v6, src, dst, src_port_be16, dst_port_be16);
-    memset(ret_key, 0, sizeof *ret_key);
+    /* Masks, since a compiler makes a branch of a condition here, which is guessed wrong half the time. */
+    uint32_t mask = 0u - swap;
+    uint32_t ports = (uint32_t)src_port_be16 | (uint32_t)dst_port_be16 << 16;
+    ports ^= (ports ^ (ports >> 16 | ports << 16)) & mask;
     if (is_v6) {
-        memcpy(ret_key->addr[swap], src, 16);
-        memcpy(ret_key->addr[!swap], dst, 16);
+        intptr_t apart = (intptr_t)((uintptr_t)dst - (uintptr_t)src) & -(intptr_t)swap;
+        memcpy(ret_key->addr[0], src + apart, 16);
+        memcpy(ret_key->addr[1], dst - apart, 16);
     } else {
-        memcpy(ret_key->addr[swap], src, 4);
-        memcpy(ret_key->addr[!swap], dst, 4);
+        uint32_t lower, upper;
+        memcpy(&lower, src, 4);
+        memcpy(&upper, dst, 4);
+        uint32_t exchange = (lower ^ upper) & mask;
+        uint64_t words[2] = {lower ^ exchange, upper ^ exchange};
+        memset(ret_key->addr, 0, sizeof ret_key->addr);
+        memcpy(ret_key->addr[0], &words[0], 8);
+        memcpy(ret_key->addr[1], &words[1], 8);
     }
-    ret_key->port_be16[swap] = src_port_be16;
-    ret_key->port_be16[!swap] = dst_port_be16;
-    ret_key->context = context;
-    ret_key->ip_proto = ip_proto;
-    ret_key->is_v6 = is_v6;
+    /* Written in one piece each: what is written in small ones cannot be read in a large one at once. */
+    uint64_t ports_context = (uint64_t)context << 32 | ports;
+    uint32_t rest = (uint32_t)is_v6 << 8 | ip_proto;
+    memcpy(ret_key->port_be16, &ports_context, 8);
+    memcpy(&ret_key->ip_proto, &rest, 4);
     return swap;
 }
 

@@ -4,6 +4,9 @@
 #include "flowtable/table.h"
 
 #include <errno.h>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -258,15 +261,53 @@ static inline uint64_t hash_of(struct sums sums, uint8_t shard)
     return (uint64_t)scatter(sums.bucket) << 32 | (scatter(sums.tag) & ~0xffu) | shard;
 }
 
-uint64_t ft_hash(const struct ft *ft, const struct ft_key *key)
+#ifdef __AVX2__
+/*
+ * One sum over all words, four at a time in lanes that are to be added up. The 64 bits of a secret times 32 of a word are
+ * two products of 32 bits each; a load four bytes further on has the secrets' upper halves where a product takes them from.
+ * Words 7..10 are the last four, of which the first was counted before.
+ */
+static inline __m256i lanes_of(const uint64_t secret[FT_KEY_WORDS + 1], __m256i w0, __m256i w4, __m256i w7)
+{
+    const uint8_t *low = (const uint8_t *)secret, *high = low + 4;
+#define SECRET(half, word) _mm256_loadu_si256((const __m256i *)(const void *)((half) + 8 * (word)))
+    __m256i lows = _mm256_add_epi64(_mm256_mul_epu32(SECRET(low, 0), w0), _mm256_mul_epu32(SECRET(low, 4), w4));
+    __m256i highs = _mm256_add_epi64(_mm256_mul_epu32(SECRET(high, 0), w0), _mm256_mul_epu32(SECRET(high, 4), w4));
+    lows = _mm256_add_epi64(lows, _mm256_mul_epu32(SECRET(low, 7), w7));
+    highs = _mm256_add_epi64(highs, _mm256_mul_epu32(SECRET(high, 7), w7));
+#undef SECRET
+    return _mm256_add_epi64(lows, _mm256_slli_epi64(highs, 32));
+}
+
+/* Both families alike, without a branch. */
+static inline struct sums sums_of_key(const struct ft *ft, const struct ft_key *key)
+{
+    const uint8_t *bytes = (const uint8_t *)key;
+#define WORDS(word) _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(bytes + 4 * (word))))
+    __m256i w0 = WORDS(0), w4 = WORDS(4), w7 = _mm256_blend_epi32(WORDS(7), _mm256_setzero_si256(), 0x03);
+#undef WORDS
+    __m256i bucket = lanes_of(ft->secret[0], w0, w4, w7), tag = lanes_of(ft->secret[1], w0, w4, w7);
+    __m256i pairs = _mm256_add_epi64(_mm256_unpacklo_epi64(bucket, tag), _mm256_unpackhi_epi64(bucket, tag));
+    __m128i both = _mm_add_epi64(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    return (struct sums){ft->secret[0][FT_KEY_WORDS] + (uint64_t)_mm_cvtsi128_si64(both),
+                         ft->secret[1][FT_KEY_WORDS] + (uint64_t)_mm_extract_epi64(both, 1)};
+}
+#else
+static inline struct sums sums_of_key(const struct ft *ft, const struct ft_key *key)
 {
     uint32_t w[FT_KEY_WORDS];
-    static_assert(sizeof w == sizeof *key, "the key is whole words");
     memcpy(w, key, sizeof w);
     struct sums sums = sums_of(ft, w[0], w[4], w[8], w[9], w[10]);
     if (key->is_v6)
         add_v6(ft, &sums, key->addr);
-    return hash_of(sums, ft_shard_of(key));
+    return sums;
+}
+#endif
+
+uint64_t ft_hash(const struct ft *ft, const struct ft_key *key)
+{
+    static_assert(sizeof *key == 4 * FT_KEY_WORDS && FT_KEY_WORDS == 11, "the key is whole words");
+    return hash_of(sums_of_key(ft, key), ft_shard_of(key));
 }
 
 /* Of a live slot's key, without making the key; owner only. */

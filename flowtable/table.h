@@ -143,7 +143,7 @@ void ft_destroy(struct ft *ft); /* NULL is allowed */
  * The hash of a key: bits 32..63 and bits 8..31 are two independent keyed hashes (each multilinear over the key's
  * 32-bit words with a secret of 64 bits a word, of which the upper half is kept: strongly universal, so that two keys
  * collide with probability 2^-32 over the secret, whoever chose them); bits 0..7 are the public shard, ft_shard_of().
- * Any thread; about 10 cycles for IPv4, 20 for IPv6. It must not leave the process.
+ * Any thread; about 15 cycles. It must not leave the process.
  */
 uint64_t ft_hash(const struct ft *ft, const struct ft_key *key);
 

@@ -30,6 +30,17 @@ static uint8_t *copy_of(const uint8_t *bytes, size_t size)
     return copy;
 }
 
+/* In a burst a packet gives the same view. */
+static void compare_bulk(struct rte_mbuf *m, enum dp_link_type link_type, const struct dp_view *view)
+{
+    uint8_t link = (uint8_t)link_type;
+    struct dp_view of_bulk;
+    memset(&of_bulk, 0x5a, sizeof of_bulk);
+    dp_parse_bulk(&m, &link, 1, &of_bulk);
+    if (memcmp(&of_bulk, view, sizeof of_bulk) != 0)
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     if (size < 2 || size > 65000)
@@ -42,12 +53,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     struct dp_view of_whole, of_parts;
     struct rte_mbuf m = mbuf_of(whole, frame_bytes);
     dp_parse(&m, link_type, &of_whole);
+    compare_bulk(&m, link_type, &of_whole);
     struct rte_mbuf segments[2] = {mbuf_of(parts[0], cut), mbuf_of(parts[1], frame_bytes - cut)};
     segments[0].next = &segments[1];
     segments[0].nb_segs = 2;
     segments[0].pkt_len = (uint32_t)frame_bytes;
     memset(&of_parts, 0xa5, sizeof of_parts);
     dp_parse(segments, link_type, &of_parts);
+    compare_bulk(segments, link_type, &of_whole);
 
     if (memcmp(&of_whole, &of_parts, sizeof of_whole) != 0)
         abort();

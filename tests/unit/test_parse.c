@@ -5,13 +5,25 @@
 #include "dataplane/packet.h"
 #include "frames.h"
 
+/* By itself and as part of a burst, which must make no difference. */
+static struct dp_view parse_mbuf(struct rte_mbuf *m, enum dp_link_type link_type)
+{
+    struct dp_view view, views[3];
+    memset(&view, 0xa5, sizeof view);
+    dp_parse(m, link_type, &view);
+    struct rte_mbuf *const burst[3] = {m, m, m};
+    const uint8_t link_types[3] = {(uint8_t)link_type, (uint8_t)link_type, (uint8_t)link_type};
+    memset(views, 0xa5, sizeof views);
+    dp_parse_bulk(burst, link_types, 3, views);
+    for (unsigned i = 0; i < 3; i++)
+        cr_assert_eq(memcmp(&view, &views[i], sizeof view), 0);
+    return view;
+}
+
 static struct dp_view parse_as(const struct frame *f, enum dp_link_type link_type)
 {
     struct rte_mbuf m = mbuf_of(f->bytes, f->size);
-    struct dp_view view;
-    memset(&view, 0xa5, sizeof view);
-    dp_parse(&m, link_type, &view);
-    return view;
+    return parse_mbuf(&m, link_type);
 }
 
 static struct dp_view parse(const struct frame *f)
@@ -906,8 +918,7 @@ Test(parse, no_length_of_a_frame_is_read_past)
             memcpy(bytes, f.bytes, size);
             for (unsigned link_type = 0; link_type <= DP_LINK_CHDLC; link_type++) {
                 struct rte_mbuf m = mbuf_of(bytes, size);
-                struct dp_view view;
-                dp_parse(&m, (enum dp_link_type)link_type, &view);
+                struct dp_view view = parse_mbuf(&m, (enum dp_link_type)link_type);
                 cr_assert_leq(view.payload_offset + view.payload_bytes, size);
                 if (link_type != DP_LINK_ETHERNET || view.result != DP_PARSE_ok)
                     continue;
@@ -931,9 +942,7 @@ Test(parse, segments_do_not_change_the_view)
             for (uint32_t b = a; b <= f.size; b += 1 + b % 7) {
                 struct rte_mbuf segments[3];
                 mbuf_chain(segments, 3, f.bytes, f.size, (uint32_t[]){a, b});
-                struct dp_view view;
-                memset(&view, 0xa5, sizeof view);
-                dp_parse(segments, DP_LINK_ETHERNET, &view);
+                struct dp_view view = parse_mbuf(segments, DP_LINK_ETHERNET);
                 cr_assert_eq(memcmp(&view, &whole, sizeof view), 0, "case %zu cut at %u and %u", i, a, b);
             }
         }
