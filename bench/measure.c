@@ -1,9 +1,10 @@
 #include "bench/measure.h"
 
 #include <rte_cycles.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define INTERRUPTED 4.0 /* times the median */
 
 static int compare(const void *a, const void *b)
 {
@@ -19,6 +20,19 @@ double bench_median(const double values[], unsigned count)
     memcpy(sorted, values, count * sizeof *values);
     qsort(sorted, count, sizeof *sorted, compare);
     return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
+}
+
+/* Of chunks whose work comes in waves; without those in which another process had the core. */
+static double mean(const double values[], unsigned count)
+{
+    double sum = 0, most = INTERRUPTED * bench_median(values, count);
+    unsigned taken = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (values[i] <= most) {
+            sum += values[i];
+            taken++;
+        }
+    return taken ? sum / taken : 0;
 }
 
 static unsigned parts_of(const struct bench_variant *variant)
@@ -55,7 +69,8 @@ static void run_round(const struct bench_variant *variant, unsigned chunks, uint
         *position = (*position + BENCH_CHUNK) % stream_length;
     }
     for (unsigned part = 0; !drop && part < parts_of(variant); part++)
-        samples[part].round[samples[part].rounds++] = bench_median(figures[part], chunks);
+        samples[part].round[samples[part].rounds++] =
+            variant->in_waves ? mean(figures[part], chunks) : bench_median(figures[part], chunks);
 }
 
 void bench_measure(const struct bench_variant variants[], unsigned count, struct bench_effort effort,

@@ -1,13 +1,14 @@
 /*
  * Measuring. The machine's speed moves by a third from minute to minute (neighbours, clocks), so what is compared is
  * run in turns within one process: a round runs every variant once; each variant's round is timed in chunks of
- * BENCH_CHUNK operations, of which the median counts; a variant's figure is the median of its rounds, a ratio the
+ * BENCH_CHUNK operations, of which the median counts (the mean where the work comes in waves); a variant's figure is the median of its rounds, a ratio the
  * median of the ratios of paired rounds.
  *
  * Time is counted in cycles of the time stamp counter, whatever the core's clock does; ns = cycles / tsc_ghz.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define BENCH_CHUNK        4096u
@@ -26,6 +27,7 @@ struct bench_variant {
     void (*run_parts)(void *context, uint32_t begin, uint64_t ret_cycles[]);
     unsigned part_count;
     void (*prepare)(void *context); /* before each round, not timed; or NULL */
+    bool in_waves;                  /* not all chunks have the same to do: a round counts as their mean */
 };
 
 /* Cycles an operation, one figure a round. */

@@ -248,11 +248,12 @@ static unsigned sweep_budget(struct dp_worker *worker, uint64_t sweep_ns)
     return (unsigned)portion;
 }
 
-/* Goes on to the next of the worker's shards, unless the last one may have more expired flows; false when it has none. */
+/* Goes through one of the worker's shards, then the next, so that flows end evenly over time; false when it has none. */
 static bool next_shard(struct dp_worker *worker)
 {
     const uint8_t *owner = worker->engine->owner;
-    if (worker->sweep_goes_on && owner[worker->sweep_shard] == worker->number)
+    if (owner[worker->sweep_shard] == worker->number &&
+        !ft_sweep_is_over(worker->engine->flows, (uint8_t)worker->sweep_shard))
         return true;
     for (unsigned step = 1; step <= FT_SHARDS; step++) {
         unsigned shard = (worker->sweep_shard + step) % FT_SHARDS;
@@ -283,8 +284,7 @@ void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns)
     unsigned count =
         ft_sweep(engine->flows, (uint8_t)worker->sweep_shard, sweep_ns, budget_slots, slots, SWEEP_FLOWS_MAX);
     close_expired(worker, slots, count, sweep_ns);
-    worker->sweep_goes_on = count == SWEEP_FLOWS_MAX;
-    worker->sweep_due_slots += worker->sweep_goes_on ? budget_slots : count;
+    worker->sweep_due_slots += count == SWEEP_FLOWS_MAX ? budget_slots : count;
 }
 
 void dp_worker_close_all(struct dp_worker *worker, uint64_t now_ns)

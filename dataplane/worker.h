@@ -45,7 +45,6 @@ struct dp_worker {
     struct rte_ring *events;   /* of struct dp_event; consumer: record thread */
     struct rte_ring **handoff; /* [worker]: packets that it gave to us */
     unsigned sweep_shard;      /* the last one that ageing looked at */
-    bool sweep_goes_on;        /* it has not seen all of that shard's expired flows */
     uint64_t swept_ns, sweep_due_slots;
     bool closing; /* in dp_worker_close_all() */
     struct dp_burst burst;

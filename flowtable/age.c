@@ -2,7 +2,8 @@
  * Ageing. Each slot has a due time: a tick (2^tick_shift ns, at most FT_SWEEP_LATE_NS) modulo 2^16 before whose end its
  * flow cannot expire. It is set when the flow begins, when its class changes, and when ageing has looked at the flow; a
  * packet that only renews last_ns leaves it, so it stays a lower bound. A round passes over the due times of a shard's
- * chunks, 2 bytes a slot, and looks at the flows alone that may have expired. There is one round a tick.
+ * chunks, 2 bytes a slot, and looks at the flows alone that may have expired. There is one round a tick, each shard's at
+ * another moment of it, so that the work comes evenly.
  *
  * Ticks are compared as differences: right while a due time is less than 2^15 ticks away. It is at most TICKS_AHEAD
  * ahead when set (a longer time-out is met in several looks), and a round that comes TICKS_LATE after the last one
@@ -59,15 +60,16 @@ static void begin_round(struct ft_shard *shard, uint64_t tick)
 /* Follows the clock and begins a round when it is time for one. */
 static void set_clock(struct ft *ft, struct ft_shard *shard, uint64_t now_ns)
 {
-    uint64_t tick = now_ns >> ft->tick_shift;
+    uint64_t phase_ns = ((uint64_t)(shard - ft->shards) << ft->tick_shift) / FT_SHARDS;
+    uint64_t round_tick = (now_ns + phase_ns) >> ft->tick_shift;
     bool is_back = now_ns < shard->clock_ns && shard->clock_ns - now_ns > FT_CLOCK_BACK_NS;
     if (is_back || now_ns > shard->clock_ns) /* stamps of captures swing back by a little */
         shard->clock_ns = now_ns;
-    if (unlikely(is_back || tick > shard->sweep_tick + TICKS_LATE)) {
-        all_due(ft, shard, tick);
-        begin_round(shard, tick);
-    } else if (shard->sweep_chunk == FT_CHUNK_NONE && tick > shard->sweep_tick) {
-        begin_round(shard, tick);
+    if (unlikely(is_back || round_tick > shard->sweep_tick + TICKS_LATE)) {
+        all_due(ft, shard, now_ns >> ft->tick_shift);
+        begin_round(shard, round_tick);
+    } else if (shard->sweep_chunk == FT_CHUNK_NONE && round_tick > shard->sweep_tick) {
+        begin_round(shard, round_tick);
     }
 }
 
@@ -173,4 +175,9 @@ unsigned ft_sweep(struct ft *ft, uint8_t shard_number, uint64_t now_ns, unsigned
     }
     FT_COUNT(shard->expired, sweep.found);
     return sweep.found;
+}
+
+bool ft_sweep_is_over(const struct ft *ft, uint8_t shard)
+{
+    return ft->shards[shard].sweep_chunk == FT_CHUNK_NONE;
 }

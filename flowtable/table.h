@@ -53,6 +53,7 @@
 #pragma once
 
 #include <rte_atomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -258,6 +259,9 @@ static inline bool ft_expired(const struct ft *ft, const struct ft_hot *hot, uin
  */
 unsigned ft_sweep(struct ft *ft, uint8_t shard, uint64_t now_ns, unsigned budget_slots, ft_slot ret_slots[],
                   unsigned size);
+
+/* True when ageing has been through the whole shard: ft_sweep() finds nothing before the next tick. */
+bool ft_sweep_is_over(const struct ft *ft, uint8_t shard);
 
 /* A set of shards: bit s & 63 of word s / 64. */
 struct ft_shard_set {
