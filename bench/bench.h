@@ -142,6 +142,8 @@ void bench_source_draw(struct bench_source *source, const struct bench_world *wo
 /* Frame `at`: from the client or the server of a flow. Without CRC; of IPv6 the shortest TCP frame is longer than 64. */
 void bench_source_set(struct bench_source *source, uint32_t at, const struct bench_tuple *tuple, bool from_server,
                       uint8_t tcp_flags, enum bench_sizes sizes);
+/* The burst from `begin` on through all stages, as an engine's loop does it while bursts are full. */
+void bench_source_receive(const struct bench_source *source, struct dp_worker *worker, uint32_t begin, uint64_t now_ns);
 /* Fills the burst with the frames from `begin` on. */
 void bench_source_burst(const struct bench_source *source, struct dp_burst *burst, uint32_t begin, uint64_t now_ns);
 
@@ -163,6 +165,7 @@ void bench_swap5_burst(const struct bench_source *source, struct bench_sink *sin
 
 #define BENCH_STAGES(X)                                                                                                \
     X(source)                                                                                                          \
+    X(prefetch)                                                                                                        \
     X(parse)                                                                                                           \
     X(route)                                                                                                           \
     X(flow)                                                                                                            \

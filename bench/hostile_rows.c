@@ -67,12 +67,9 @@ static void prepare_both(void *context)
 
 static void run(struct hostile *hostile, const struct bench_source *source, uint32_t begin)
 {
-    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX) {
-        uint64_t now_ns = bench_now_ns() + hostile->ahead_ns;
-        bench_source_burst(source, &hostile->worker->burst, at, now_ns);
-        dp_worker_receive(hostile->worker, &hostile->worker->burst);
-        dp_worker_housekeeping(hostile->worker, now_ns);
-    }
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX)
+        bench_source_receive(source, hostile->worker, at, bench_now_ns() + hostile->ahead_ns);
+    dp_worker_finish(hostile->worker);
 }
 
 static void run_established(void *context, uint32_t begin)

@@ -14,7 +14,7 @@
 #define BENCH_CHUNK        4096u
 #define BENCH_ROUNDS_MAX   15u
 #define BENCH_VARIANTS_MAX 12u
-#define BENCH_PARTS_MAX    8u
+#define BENCH_PARTS_MAX    16u
 #define BENCH_SAMPLES_MAX  24u /* of one call of bench_measure() */
 #define BENCH_CHUNKS_MAX   4096u
 

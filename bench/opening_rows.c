@@ -95,12 +95,9 @@ static uint64_t next_ns(struct opening *opening, unsigned every)
 
 static void run(struct opening *opening, uint32_t begin, unsigned every)
 {
-    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX) {
-        uint64_t now_ns = next_ns(opening, every);
-        bench_source_burst(&opening->source, &opening->worker->burst, at, now_ns);
-        dp_worker_receive(opening->worker, &opening->worker->burst);
-        dp_worker_housekeeping(opening->worker, now_ns);
-    }
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX)
+        bench_source_receive(&opening->source, opening->worker, at, next_ns(opening, every));
+    dp_worker_finish(opening->worker);
 }
 
 static void openings(void *context, uint32_t begin, uint64_t ret_cycles[])
@@ -133,6 +130,7 @@ static void staged(void *context, uint32_t begin, uint64_t ret_cycles[])
     struct opening *opening = context;
     for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX)
         bench_stages_burst(&opening->source, opening->worker, at, next_ns(opening, 1), ret_cycles);
+    dp_worker_finish(opening->worker);
     take_events(opening);
 }
 

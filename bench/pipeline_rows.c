@@ -14,12 +14,9 @@ struct loop {
 static void ours(void *context, uint32_t begin)
 {
     struct loop *loop = context;
-    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX) {
-        struct dp_burst *burst = &loop->worker->burst;
-        bench_source_burst(&loop->source, burst, at, bench_now_ns());
-        dp_worker_receive(loop->worker, burst);
-        dp_worker_housekeeping(loop->worker, burst->now_ns[0]);
-    }
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX)
+        bench_source_receive(&loop->source, loop->worker, at, bench_now_ns());
+    dp_worker_finish(loop->worker);
 }
 
 static void staged(void *context, uint32_t begin, uint64_t ret_cycles[])
@@ -27,6 +24,7 @@ static void staged(void *context, uint32_t begin, uint64_t ret_cycles[])
     struct loop *loop = context;
     for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX)
         bench_stages_burst(&loop->source, loop->worker, at, bench_now_ns(), ret_cycles);
+    dp_worker_finish(loop->worker);
 }
 
 /* ---- swap5 ---- */

@@ -122,6 +122,13 @@ static void put(struct bench_sink *sink, struct rte_mbuf *mbuf)
     }
 }
 
+void bench_source_receive(const struct bench_source *source, struct dp_worker *worker, uint32_t begin, uint64_t now_ns)
+{
+    bench_source_burst(source, dp_worker_next(worker), begin, now_ns);
+    dp_worker_receive_ahead(worker);
+    dp_worker_housekeeping(worker, now_ns);
+}
+
 void bench_sink_burst(struct bench_sink *sink, struct rte_mbuf *mbufs[], unsigned count)
 {
     for (unsigned i = 0; i < count; i++)

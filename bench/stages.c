@@ -7,32 +7,38 @@ const char *const bench_stage_names[BENCH_STAGE_COUNT] = {
 #undef X
 };
 
-/* Says dp_worker_receive() again, so that the engine's own need not carry a clock. */
+/* Says dp_worker_receive_ahead() again, so that the engine's own need not carry a clock. */
 void bench_stages_burst(const struct bench_source *source, struct dp_worker *worker, uint32_t begin, uint64_t now_ns,
                         uint64_t cycles[])
 {
-    struct dp_burst *burst = &worker->burst;
+    struct dp_burst *burst = dp_worker_next(worker), *held = worker->held;
     uint64_t last = rte_rdtsc(), now;
 #define TAKE(stage) (now = rte_rdtsc(), cycles[BENCH_STAGE_##stage] += now - last, last = now)
     bench_source_burst(source, burst, begin, now_ns);
     TAKE(source);
+    if (held)
+        dp_stage_flow_prefetch(worker, held);
+    TAKE(prefetch);
     dp_stage_parse(worker, burst);
     TAKE(parse);
-    dp_stage_route(worker, burst);
-    if (now_ns > worker->now_ns)
-        worker->now_ns = now_ns;
-    TAKE(route);
-    for (unsigned first = 0; first < burst->count;) {
-        unsigned end = dp_stage_flow(worker, burst, first);
-        TAKE(flow);
-        dp_stage_classify(worker, burst, first, end);
-        TAKE(classify);
-        dp_stage_account(worker, burst, first, end);
-        TAKE(account);
-        first = end;
+    worker->held = burst;
+    if (held) {
+        dp_stage_route(worker, held);
+        if (held->now_ns[0] > worker->now_ns)
+            worker->now_ns = held->now_ns[0];
+        TAKE(route);
+        for (unsigned first = 0; first < held->count;) {
+            unsigned end = dp_stage_flow(worker, held, first);
+            TAKE(flow);
+            dp_stage_classify(worker, held, first, end);
+            TAKE(classify);
+            dp_stage_account(worker, held, first, end);
+            TAKE(account);
+            first = end;
+        }
+        dp_stage_sink(worker, held);
+        TAKE(sink);
     }
-    dp_stage_sink(worker, burst);
-    TAKE(sink);
     dp_worker_housekeeping(worker, now_ns);
     TAKE(ageing);
 #undef TAKE

@@ -31,17 +31,16 @@ static void receive(struct runner *runner, uint32_t at)
         while (rte_ring_count(ring) > RING_MAX)
             dp_worker_take_handoffs(worker);
     }
-    bench_source_burst(&runner->source, &worker->burst, at, now_ns);
-    dp_worker_receive(worker, &worker->burst);
+    bench_source_receive(&runner->source, worker, at, now_ns);
     if (runner->strays)
         dp_worker_take_handoffs(worker);
-    dp_worker_housekeeping(worker, now_ns);
 }
 
 static void run_chunk(struct runner *runner, uint32_t begin)
 {
     for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX)
         receive(runner, at);
+    dp_worker_finish(runner->worker);
 }
 
 static int run(void *context)

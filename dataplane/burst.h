@@ -61,7 +61,10 @@ struct dp_meta {
 
 struct dp_worker;
 
+/* Counts what was received, parses it, and has the memory fetch where the table will look for its flows. */
 void dp_stage_parse(struct dp_worker *worker, struct dp_burst *burst);
+/* Has the memory fetch the flows of a parsed burst; a hint, some time after the parse stage and some before the flow stage. */
+void dp_stage_flow_prefetch(struct dp_worker *worker, const struct dp_burst *burst);
 /* Hands strays to their owners' rings and takes them out of the burst; names the flows of fragments. */
 void dp_stage_route(struct dp_worker *worker, struct dp_burst *burst);
 /*

@@ -160,9 +160,10 @@ static unsigned send_shared(struct dp_run *run, struct dp_worker *worker)
 
 /* ---- receiving ---- */
 
+/* A full burst waits for the next one to come; a smaller one says that there is time. */
 static unsigned poll_queue(struct dp_run *run, struct dp_worker *worker, const struct dp_port *port, uint16_t queue)
 {
-    struct dp_burst *burst = &worker->burst;
+    struct dp_burst *burst = dp_worker_next(worker);
     burst->count = rte_eth_rx_burst(port->port_id, queue, burst->mbuf, (uint16_t)run->config.workers.burst_pkts);
     if (!burst->count)
         return 0;
@@ -177,7 +178,12 @@ static unsigned poll_queue(struct dp_run *run, struct dp_worker *worker, const s
         burst->link_type[i] = DP_LINK_ETHERNET;
     }
     unsigned count = burst->count;
-    dp_worker_receive(worker, burst);
+    if (count == run->config.workers.burst_pkts) {
+        dp_worker_receive_ahead(worker);
+    } else {
+        dp_worker_finish(worker);
+        dp_worker_receive(worker, burst);
+    }
     return count;
 }
 
@@ -195,6 +201,8 @@ static unsigned poll_ports(struct dp_run *run, struct dp_worker *worker)
         for (uint16_t q = 0; q < run->ports.port[p].rx_queues; q++)
             if (polls(run, worker, p, q))
                 work += poll_queue(run, worker, &run->ports.port[p], q);
+    if (!work)
+        dp_worker_finish(worker);
     return work;
 }
 
@@ -226,6 +234,7 @@ static int worker_main(void *context)
             break;
         if (phase == PHASE_DRAIN && !draining) {
             draining = true;
+            dp_worker_finish(worker);
             atomic_fetch_add_explicit(&run->draining, 1, memory_order_release);
         }
         unsigned work = draining ? 0 : poll_ports(run, worker);

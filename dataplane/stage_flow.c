@@ -210,6 +210,20 @@ static bool pass_plain(struct dp_worker *worker, struct dp_burst *burst, unsigne
     return true;
 }
 
+void dp_stage_flow_prefetch(struct dp_worker *worker, const struct dp_burst *burst)
+{
+    struct ft_key keys[DP_BURST_MAX];
+    uint64_t hashes[DP_BURST_MAX];
+    unsigned count = 0;
+    for (unsigned i = 0; i < burst->count; i++) {
+        if (burst->outcome[i] != DP_OUTCOME_NONE || worker->engine->owner[burst->shard[i]] != worker->number)
+            continue;
+        keys[count] = burst->view[i].key;
+        hashes[count++] = burst->hash[i];
+    }
+    ft_prefetch_flows(worker->engine->flows, keys, hashes, count);
+}
+
 unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigned begin)
 {
     struct ft *flows = worker->engine->flows;

@@ -21,13 +21,25 @@ static void pipeline(struct dp_worker *worker, struct dp_burst *burst)
 
 void dp_worker_receive(struct dp_worker *worker, struct dp_burst *burst)
 {
-    uint64_t bytes = 0;
-    for (unsigned i = 0; i < burst->count; i++)
-        bytes += rte_pktmbuf_pkt_len(burst->mbuf[i]);
-    DP_COUNT(worker->stats.received_packets, burst->count);
-    DP_COUNT(worker->stats.received_bytes, bytes);
     dp_stage_parse(worker, burst);
     pipeline(worker, burst);
+}
+
+void dp_worker_receive_ahead(struct dp_worker *worker)
+{
+    struct dp_burst *burst = dp_worker_next(worker);
+    if (likely(worker->held != NULL))
+        dp_stage_flow_prefetch(worker, worker->held);
+    dp_stage_parse(worker, burst);
+    dp_worker_finish(worker);
+    worker->held = burst;
+}
+
+void dp_worker_finish(struct dp_worker *worker)
+{
+    if (worker->held)
+        pipeline(worker, worker->held);
+    worker->held = NULL;
 }
 
 unsigned dp_worker_take_handoffs(struct dp_worker *worker)

@@ -48,6 +48,8 @@ struct dp_worker {
     uint64_t swept_ns, sweep_due_slots;
     bool closing; /* in dp_worker_close_all() */
     struct dp_burst burst;
+    struct dp_burst ahead[2]; /* of dp_worker_receive_ahead() */
+    struct dp_burst *held;    /* that one of them which is parsed and waits to be finished, or NULL */
     struct dp_stats stats;
     struct dp_usage usage[FT_LINKS_MAX][DP_SERVICES_MAX];
     struct cl_info info;                 /* scratch of a flow judged by its first packet */
@@ -112,6 +114,18 @@ void dp_engine_destroy(struct dp_engine *engine);
 
 /* Packets as they were received: mbuf, times, number, link, side and link type set. Runs all stages. */
 void dp_worker_receive(struct dp_worker *worker, struct dp_burst *burst);
+/*
+ * The same for who has one burst after the other: parses this one and holds it while what its flows need comes from memory,
+ * and meanwhile finishes the one that it held. Packets stay in order: what is held is as if it had not been received yet,
+ * but for received_packets and bytes. dp_worker_next() is where the burst is to be written; dp_worker_finish() ends the wait
+ * of what is held, if anything is: when nothing more comes, and before dp_worker_receive().
+ */
+static inline struct dp_burst *dp_worker_next(struct dp_worker *worker)
+{
+    return &worker->ahead[worker->held == &worker->ahead[0]];
+}
+void dp_worker_receive_ahead(struct dp_worker *worker);
+void dp_worker_finish(struct dp_worker *worker);
 /* Packets that other workers handed over; returns how many. */
 unsigned dp_worker_take_handoffs(struct dp_worker *worker);
 /* Ageing, fragments' time-outs, a newly loaded pack: a bounded piece of work, once a loop. */

@@ -41,6 +41,7 @@ struct lab {
     uint64_t now_ns;
     uint64_t number; /* of the last packet; 0 and it stays so: live */
     unsigned worker; /* that receives */
+    bool ahead;      /* it holds each burst until the next one comes */
     uint8_t side, link;
     uint64_t sent_packets, sent_bytes, sent_ip_bytes; /* ip: of all frames, from the IP header on */
     uint32_t segment_bytes;                           /* frames come as chains of mbufs of this size; 0: in one */
@@ -65,8 +66,13 @@ static inline void lab_config(struct lab *lab)
     lab->now_ns = LAB_START_NS;
 }
 
+/* Once a process. */
 static inline void lab_start_eal(void)
 {
+    static bool started;
+    if (started)
+        return;
+    started = true;
     char error[DP_ERROR_BYTES];
     struct dp_eal_options options;
     log_level_max = LOG_ERROR;
@@ -94,7 +100,14 @@ static inline void lab_flush(struct lab *lab)
     unsigned count = lab->burst.count;
     if (!count)
         return;
-    dp_worker_receive(lab->engine->workers[lab->worker], &lab->burst);
+    struct dp_worker *worker = lab->engine->workers[lab->worker];
+    if (lab->ahead) {
+        *dp_worker_next(worker) = lab->burst;
+        dp_worker_receive_ahead(worker);
+        lab->burst.count = 0;
+        return;
+    }
+    dp_worker_receive(worker, &lab->burst);
     lab->last_outcome = lab->burst.outcome[count - 1];
     lab->last_slot = lab->burst.slot[count - 1];
     lab->burst.count = 0;
@@ -427,11 +440,17 @@ static inline void lab_expect_all_returned(struct lab *lab)
     cr_expect_eq(verdicts, stats.flows_closed);
 }
 
-static inline void lab_stop(struct lab *lab)
+/* All but EAL: another lab may be started. */
+static inline void lab_clear(struct lab *lab)
 {
     dp_engine_destroy(lab->engine);
     rte_mempool_free(lab->pool);
     free(lab->events);
+}
+
+static inline void lab_stop(struct lab *lab)
+{
+    lab_clear(lab);
     dp_eal_stop();
 }
 

@@ -709,3 +709,92 @@ Test(engine, a_flow_judged_in_its_handshake_is_established_by_the_ack)
     cr_expect_eq(flow.hot.timeout_class, FT_TIMEOUT_tcp_established);
     lab_finish(&lab);
 }
+
+/* ---- two bursts in flight ---- */
+
+Test(engine, a_held_burst_is_as_if_it_came_later)
+{
+    lab_config(&lab);
+    lab_start(&lab);
+    struct dp_worker *worker = lab.engine->workers[0];
+    struct lab_flow a = flow_of(1, 2, 1000, 80), b = flow_of(1, 2, 1001, 80);
+    struct ft_flow flow;
+    dp_worker_finish(worker); /* nothing to finish */
+    lab.ahead = true;
+    lab_tcp(&lab, &a, false, TCP_SYN, NULL, 0);
+    lab_flush(&lab);
+    cr_expect_eq(lab_stats(&lab).received_packets, 1);
+    cr_expect_not(lab_find(&lab, &a, 6, &flow));
+    lab_tcp(&lab, &b, false, TCP_SYN, NULL, 0);
+    lab_flush(&lab);
+    cr_expect(lab_find(&lab, &a, 6, &flow));
+    cr_expect_not(lab_find(&lab, &b, 6, &flow));
+    cr_expect_eq(lab_stats(&lab).outcome_packets[DP_OUTCOME_forwarded], 1);
+    dp_worker_finish(worker);
+    cr_expect(lab_find(&lab, &b, 6, &flow));
+    dp_worker_finish(worker);
+    cr_expect_eq(lab_stats(&lab).received_packets, 2);
+    cr_expect_eq(lab_stats(&lab).outcome_packets[DP_OUTCOME_forwarded], 2);
+    lab_finish(&lab);
+}
+
+/* Flows that begin, are judged, end and begin anew; fragments before their first; what is not IP. */
+static void send_of_all(bool ahead)
+{
+    lab_config(&lab);
+    lab.ahead = ahead;
+    lab_start(&lab);
+    for (unsigned round = 0; round < 40; round++) {
+        struct lab_flow tcp = flow_of(1, 2, (uint16_t)(1000 + round % 7), 80), udp = flow_of(3, 4, 2000, 3000);
+        lab_handshake(&lab, &tcp);
+        lab_tcp_text(&lab, &tcp, false, request);
+        lab_tcp_text(&lab, &tcp, true, response);
+        for (unsigned i = 0; i < round; i++)
+            lab_tcp_text(&lab, &tcp, i % 3 == 0, "and more");
+        lab_fragment(&lab, &udp, false, (uint16_t)round, 800, 200, false);
+        if (round % 4 == 0)
+            add_not_ip();
+        if (round % 5 == 0)
+            lab_flush(&lab);
+        lab_fragment(&lab, &udp, false, (uint16_t)round, 0, 800, true);
+        if (round % 2)
+            lab_goodbye(&lab, &tcp);
+        lab.now_ns += LAB_SECOND_NS / 10;
+    }
+    lab_flush(&lab);
+    dp_worker_finish(lab.engine->workers[0]);
+    lab_close_all(&lab);
+}
+
+Test(engine, a_held_burst_changes_nothing)
+{
+    struct dp_stats stats[2];
+    struct lab_event *events[2];
+    unsigned counts[2];
+    for (unsigned ahead = 0; ahead < 2; ahead++) {
+        send_of_all(ahead);
+        stats[ahead] = lab_stats(&lab);
+        counts[ahead] = lab_take_events(&lab);
+        events[ahead] = calloc(counts[ahead], sizeof *events[ahead]);
+        memcpy(events[ahead], lab.events, counts[ahead] * sizeof *events[ahead]);
+        lab_expect_partition(&lab);
+        lab_expect_all_returned(&lab);
+        lab_clear(&lab);
+    }
+    dp_eal_stop();
+    cr_expect_eq(memcmp(&stats[0], &stats[1], sizeof stats[0]), 0);
+    cr_expect_gt(stats[0].closes[DP_CLOSE_FIN], 5);
+    cr_expect_gt(stats[0].credited_fragments, 5);
+    cr_assert_eq(counts[0], counts[1]);
+    for (unsigned i = 0; i < counts[0]; i++) {
+        const struct dp_event *one = &events[0][i].event, *two = &events[1][i].event;
+        cr_expect_eq(one->kind, two->kind);
+        cr_expect_eq(one->now_ns, two->now_ns);
+        cr_expect_eq(memcmp(&one->flow.key, &two->flow.key, sizeof one->flow.key), 0);
+        cr_expect_eq(memcmp(one->flow.hot.packets, two->flow.hot.packets, sizeof one->flow.hot.packets), 0);
+        cr_expect_eq(memcmp(one->flow.hot.bytes, two->flow.hot.bytes, sizeof one->flow.hot.bytes), 0);
+        cr_expect_eq(one->flow.cold.uid, two->flow.cold.uid);
+    }
+    free(events[0]);
+    free(events[1]);
+}
