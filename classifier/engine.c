@@ -162,6 +162,7 @@ static void index_pack(struct cl_engine *e)
         e->targets[i] = (struct cl_pattern_target){pack->patterns[i].rule, (uint8_t)(1u << pack->patterns[i].slot)};
     plain_build(&e->plain, pack);
     cl_hosts_build(&e->hosts, pack->hosts, pack->host_count);
+    announce_index(e);
     e->info = (struct cl_pack_info){.name = pack->name,
                                     .version = pack->version,
                                     .protocols = count_known(pack),

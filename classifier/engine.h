@@ -3,11 +3,14 @@
  */
 #pragma once
 
+#include "classifier/announce.h"
 #include "classifier/classifier.h"
 #include "classifier/hosts.h"
 #include "classifier/inspect.h"
 #include "classifier/pack.h"
 #include "classifier/plain.h"
+
+#define CL_ANNOUNCERS_MAX 16u
 
 struct cl_pattern_target {
     uint16_t rule;
@@ -27,9 +30,15 @@ struct cl_engine {
     struct plain_table plain;
     struct cl_pattern_target *targets; /* by pattern id */
     cl_protocol hint[CL_HINT_COUNT];
+    cl_protocol announcer[CL_ANNOUNCERS_MAX];  /* protocols that announce_index() found, by its table */
+    cl_protocol announced[CL_ANNOUNCED_COUNT]; /* what flows of a kind are called */
+    cl_protocol tls, quic;
     cl_protocol by_ip_protocol[256];
     cl_protocol by_port[PACK_TRANSPORTS][65536];
 };
+
+/* Part of the load: finds the protocols that announce.c knows. */
+void announce_index(struct cl_engine *engine);
 
 #define CL_MAX_TOUCHED 64u /* rules that one packet can suggest; more are ignored */
 

@@ -93,6 +93,8 @@ struct dp_config {
         bool inspectors;
         uint16_t payload_packets_max;
         uint32_t pending_megabytes; /* for the first payloads of undecided flows, all workers together */
+        bool learning;
+        uint32_t expectations, learned_names, learned_per_host_max;
     } classification;
 
     struct {

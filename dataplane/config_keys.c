@@ -132,6 +132,19 @@ static const struct dp_key classification_keys[] = {
      "Memory for the first payloads of flows not judged yet, all workers together. When it is full flows are judged by "
      "what is there.",
      "a number of megabytes", .min = 1, .max = 65536, .kind = DP_KEY_NUMBER, AT(classification.pending_megabytes)},
+    {"learning", "true",
+     "Control flows (FTP, SIP, RTSP, H.323, MGCP, Megaco, TFTP, iperf3) tell which flows are to come, DNS answers "
+     "which "
+     "application an address stands for. `false`: each flow is judged by itself alone.",
+     .kind = DP_KEY_SWITCH, AT(classification.learning)},
+    {"expectations", "65536", "Announced flows that are remembered at once, 72 bytes each.", "a number of entries",
+     .min = 64, .max = 1u << 26, .kind = DP_KEY_NUMBER, AT(classification.expectations)},
+    {"learned_names", "65536", "Addresses of names that are remembered at once, for each client, 72 bytes each.",
+     "a number of entries", .min = 64, .max = 1u << 26, .kind = DP_KEY_NUMBER, AT(classification.learned_names)},
+    {"learned_per_host_max", "4096",
+     "Announced flows, and names, that one host can have remembered at once: a host that announces more pushes nobody "
+     "else's out.",
+     "a number of entries", .min = 1, .max = 1u << 26, .kind = DP_KEY_NUMBER, AT(classification.learned_per_host_max)},
     {.name = NULL},
 };
 

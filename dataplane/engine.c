@@ -13,6 +13,7 @@ void dp_engine_config_init(struct dp_engine_config *config)
     config->attribute_blocks = 1u << 16;
     ft_config_init(&config->flow_table);
     cl_options_init(&config->classification);
+    dp_learning_config_init(&config->learning);
 }
 
 static void *ring_create(unsigned count, unsigned element_bytes)
@@ -90,7 +91,8 @@ struct dp_engine *dp_engine_create(const struct dp_engine_config *config, char *
         dp_engine_destroy(engine);
         return NULL;
     }
-    bool ok = (engine->service_of = calloc(UINT16_MAX + 1u, 1));
+    bool ok = (engine->service_of = calloc(UINT16_MAX + 1u, 1)) &&
+              dp_learning_create(&engine->learning, &config->learning, config->flow_table.secret_seed);
     if (ok)
         dp_reload_map_services(engine, engine->classifier, 1);
     for (unsigned i = 0; ok && i < config->worker_count; i++)
@@ -110,6 +112,7 @@ void dp_engine_destroy(struct dp_engine *engine)
     dp_reload_drop(engine);
     for (unsigned i = 0; i < engine->config.worker_count; i++)
         worker_destroy(engine->workers[i]);
+    dp_learning_destroy(&engine->learning);
     ft_destroy(engine->flows);
     cl_engine_free(engine->classifier);
     free(engine->service_of);

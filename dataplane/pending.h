@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "classifier/classifier.h"
+#include "dataplane/learn.h"
 
 #define DP_PENDING_SEGMENTS  4u /* runs of bytes ahead of a gap, per direction */
 #define DP_PENDING_CLASSES   4u /* buffers of 1, 2, 4, 8 KiB */
@@ -40,7 +41,8 @@ struct dp_pending {
     uint32_t pack;              /* number of the pack that left the state; 0 = none did */
     struct dp_stream stream[2]; /* [from_server] */
     uint16_t payload_packets[2];
-    uint32_t info; /* index of the flow's texts found so far + 1, 0 = none */
+    struct dp_learned learned; /* by the flow's first payload packet */
+    uint32_t info;             /* index of the flow's texts found so far + 1, 0 = none */
     struct cl_verdict verdict;
     uint16_t packets_to_verdict;        /* when the protocol became final; 0 = it is not */
     uint8_t payload_packets_to_verdict; /* likewise */

@@ -247,6 +247,20 @@ static void wait_in_flight(struct dp_replay *replay, uint64_t limit)
     }
 }
 
+/*
+ * What a packet announces must be known when the flow comes that it announced, and not to flows that were before it, whichever
+ * workers have them: such a packet is sent when all before it are done, and waited for.
+ */
+static bool announces(const struct dp_replay *replay, const struct rte_mbuf *mbuf, const struct dp_view *view)
+{
+    uint8_t scratch[CL_STREAM_MAX_BYTES];
+    if (!replay->engine->learning.expected || view->result != DP_PARSE_ok || !view->payload_bytes)
+        return false;
+    uint32_t size_bytes = RTE_MIN(view->payload_bytes, CL_STREAM_MAX_BYTES);
+    const uint8_t *bytes = dp_bytes(mbuf, view->payload_offset, size_bytes, scratch);
+    return bytes && cl_may_announce(view->key.ip_proto, bytes, size_bytes);
+}
+
 /* As a NIC with symmetric RSS: by the shard; fragments by their addresses; what is no flow to the first worker. */
 static void feed(struct dp_replay *replay, struct rte_mbuf *mbuf, uint64_t now_ns, enum dp_link_type link_type)
 {
@@ -254,6 +268,7 @@ static void feed(struct dp_replay *replay, struct rte_mbuf *mbuf, uint64_t now_n
     struct dp_view view;
     unsigned target = 0;
     dp_parse(mbuf, link_type, &view);
+    bool ordered = announces(replay, mbuf, &view);
     bool fragment = view.result == DP_PARSE_ok && (view.flags & DP_VIEW_FRAGMENT);
     if (view.result == DP_PARSE_ok)
         target = engine->owner[fragment ? dp_fragment_shard(&view) : ft_shard_of(&view.key)];
@@ -266,10 +281,11 @@ static void feed(struct dp_replay *replay, struct rte_mbuf *mbuf, uint64_t now_n
     meta->link = 0;
     meta->side = DP_SIDES;
     meta->link_type = (uint8_t)link_type;
-    wait_in_flight(replay, fragment ? 0 : IN_FLIGHT_MAX - 1);
+    ordered |= fragment;
+    wait_in_flight(replay, ordered ? 0 : IN_FLIGHT_MAX - 1);
     rte_ring_sp_enqueue(replay->runners[target].input, mbuf);
     replay->sent++;
-    if (fragment)
+    if (ordered)
         wait_in_flight(replay, 0);
 }
 
@@ -367,6 +383,7 @@ void dp_replay_reset(struct dp_replay *replay)
 {
     replay->now_ns = replay->number = replay->sent = replay->offset_ns = 0;
     replay->step_count = 0;
+    dp_learning_clear(&replay->engine->learning);
     for (unsigned i = 0; i < replay->engine->config.worker_count; i++) {
         struct dp_worker *worker = replay->engine->workers[i];
         memset(&worker->stats, 0, sizeof worker->stats);

@@ -3,7 +3,8 @@
  *
  * What comes out is a function of input, configuration and seed, for any number of workers: the clock follows the stamps
  * and never goes back by more than DP_CLOCK_DISORDER_NS, a flow's time-out is judged at its own next packet, a flow's number is
- * that of its first packet, and a fragment is sent only when all packets before it are done, and waited for. One worker runs
+ * that of its first packet, and a fragment, or a packet that may announce other flows
+ * (learn.h), is sent only when all packets before it are done, and waited for. One worker runs
  * in the calling thread; more run as lcores 1 .. n, which the reader feeds through rings as a NIC with symmetric RSS would.
  *
  * Control thread only, which is also the record thread here: it takes the events while it waits.

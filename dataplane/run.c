@@ -298,6 +298,10 @@ static void configure_engine(const struct dp_config *config, struct dp_engine_co
     memcpy(engine->links, config->links, sizeof engine->links);
     dp_config_flow_table(config, &engine->flow_table);
     dp_config_classification(config, &engine->classification);
+    engine->learning = (struct dp_learning_config){.enabled = config->classification.learning,
+                                                   .expectations = config->classification.expectations,
+                                                   .names = config->classification.learned_names,
+                                                   .per_host_max = config->classification.learned_per_host_max};
 }
 
 static bool create_records(struct dp_run *run, char *error, size_t error_size)

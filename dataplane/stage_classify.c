@@ -15,6 +15,7 @@ struct inspection {
     uint32_t tcp_seq; /* of the first payload byte */
     uint8_t from_server;
     bool has_seq; /* TCP */
+    struct dp_learn_packet learn;
 };
 
 static bool seq_known(const struct ft_hot *hot, uint8_t from_server)
@@ -79,6 +80,8 @@ static bool inspect(struct dp_worker *worker, const struct inspection *in, struc
     }
     if (step == CL_FINAL)
         return false;
+    cl_complete(cl_worker_engine(worker->classifier), &pending->learned.fallback, pending->learned.named, info,
+                &pending->verdict);
     dp_flow_decide(worker, in->slot, &pending->verdict, info, pending->packets_to_verdict,
                    pending->payload_packets_to_verdict);
     return true;
@@ -135,12 +138,27 @@ static enum dp_stream_result add_to_stream(struct dp_worker *worker, const struc
     return result;
 }
 
+/* Before media come packets that only open the way for them. */
+static bool confirms_expectation(struct dp_worker *worker, const struct inspection *in, struct dp_pending *pending)
+{
+    struct cl_verdict verdict;
+    if (!pending->learned.fallback.protocol || pending->packets_to_verdict ||
+        !cl_expected(cl_worker_engine(worker->classifier), (enum cl_announced)pending->learned.kind, in->payload,
+                     in->payload_bytes, &verdict))
+        return false;
+    dp_flow_decide(worker, in->slot, &verdict, texts_of(worker, pending), in->ordinal,
+                   (uint32_t)pending->payload_packets[0] + pending->payload_packets[1]);
+    return true;
+}
+
 static void inspect_more(struct dp_worker *worker, const struct inspection *in, struct dp_pending *pending)
 {
     const uint8_t *bytes = in->payload;
     uint32_t size_bytes = in->payload_bytes;
     bool fresh = true, has_memory = true;
     pending->payload_packets[in->from_server]++;
+    if (confirms_expectation(worker, in, pending))
+        return;
     if (in->has_seq) {
         struct dp_stream *stream = &pending->stream[in->from_server];
         enum dp_stream_result result = add_to_stream(worker, in, stream);
@@ -166,6 +184,11 @@ static void inspect_first(struct dp_worker *worker, const struct inspection *in)
     struct dp_pending first = {.payload_packets = {!in->from_server, in->from_server}};
     bool in_order =
         !in->has_seq || !seq_known(in->hot, in->from_server) || in->tcp_seq == in->cold->next_seq[in->from_server];
+    if (dp_learn_expected(worker, &in->learn, &first.learned, &first.verdict)) {
+        dp_flow_decide(worker, in->slot, &first.verdict, NULL, in->ordinal, 1);
+        return;
+    }
+    dp_learn_named(worker, &in->learn, &first.learned);
     struct cl_info *info = texts_of(worker, &first);
     if (in_order && inspect(worker, in, &first, info, in->payload, in->payload_bytes))
         return;
@@ -177,6 +200,7 @@ static void inspect_first(struct dp_worker *worker, const struct inspection *in)
     }
     note_pending(in->hot, in->cold, handle);
     if (!in_order) {
+        pending->learned = first.learned;
         inspect_more(worker, in, pending);
         return;
     }
@@ -187,7 +211,38 @@ static void inspect_first(struct dp_worker *worker, const struct inspection *in)
         keep_texts(worker, pending, info);
 }
 
-/* A packet of a flow that is not decided and has payload. */
+/* What a packet of a flow whose protocol is known tells of other flows. */
+static void announce(struct dp_worker *worker, const struct inspection *in)
+{
+    cl_protocol protocol = in->cold->protocol;
+    if (!(in->hot->flags & FT_FLOW_DECIDED)) {
+        const struct dp_pending *pending = dp_pending_get(worker->pending, in->cold->pending);
+        protocol = pending && pending->packets_to_verdict ? pending->verdict.protocol : 0;
+        if (!cl_announces(cl_worker_engine(worker->classifier), protocol))
+            return;
+    }
+    dp_learn_announced(worker, protocol, &in->learn);
+}
+
+static struct dp_learn_packet learn_packet(const struct dp_burst *burst, unsigned i, const struct ft_hot *hot)
+{
+    return (struct dp_learn_packet){.key = &burst->view[i].key,
+                                    .now_ns = burst->now_ns[i],
+                                    .swap = burst->view[i].swap,
+                                    .client_endpoint = hot->flags & FT_FLOW_CLIENT_ENDPOINT};
+}
+
+/* A flow that is expected may need no payload to be known. */
+static void expect_first(struct dp_worker *worker, const struct dp_burst *burst, unsigned i, const struct ft_hot *hot)
+{
+    struct dp_learn_packet packet = learn_packet(burst, i, hot);
+    struct dp_learned ignored;
+    struct cl_verdict verdict;
+    if (dp_learn_expected(worker, &packet, &ignored, &verdict))
+        dp_flow_decide(worker, burst->slot[i], &verdict, NULL, burst->ordinal[i], 0);
+}
+
+/* A packet with payload of a flow that is not decided, or that announces others. */
 static void inspect_packet(struct dp_worker *worker, const struct dp_burst *burst, unsigned i, struct ft_hot *hot)
 {
     const struct dp_view *view = &burst->view[i];
@@ -198,17 +253,24 @@ static void inspect_packet(struct dp_worker *worker, const struct dp_burst *burs
                             .ordinal = burst->ordinal[i],
                             .tcp_seq = view->tcp_seq,
                             .from_server = burst->from_server[i],
-                            .has_seq = hot->ip_proto == IP_PROTO_TCP};
+                            .has_seq = hot->ip_proto == IP_PROTO_TCP,
+                            .learn = learn_packet(burst, i, hot)};
     if (in.has_seq && view->tcp_flags & TCP_SYN)
         in.tcp_seq++; /* data in a SYN follow the SYN's own number */
     in.payload = dp_bytes(burst->mbuf[i], view->payload_offset, in.payload_bytes, worker->linear);
     if (!in.payload)
         return;
-    struct dp_pending *pending = dp_pending_get(worker->pending, in.cold->pending);
-    if (pending)
-        inspect_more(worker, &in, pending);
-    else
-        inspect_first(worker, &in);
+    in.learn.payload = in.payload;
+    in.learn.payload_bytes = in.payload_bytes;
+    if (!(hot->flags & FT_FLOW_DECIDED)) {
+        struct dp_pending *pending = dp_pending_get(worker->pending, in.cold->pending);
+        if (pending)
+            inspect_more(worker, &in, pending);
+        else
+            inspect_first(worker, &in);
+    }
+    if ((hot->flags & (FT_FLOW_DECIDED | FT_FLOW_ANNOUNCES)) != FT_FLOW_DECIDED)
+        announce(worker, &in);
 }
 
 /* Payload as far as it is ever looked at: only the first fragment of a datagram says where its payload begins. */
@@ -224,12 +286,22 @@ void dp_stage_classify(struct dp_worker *worker, struct dp_burst *burst, unsigne
         if (burst->outcome[i] != DP_OUTCOME_NONE)
             continue;
         struct ft_hot *hot = ft_hot(flows, burst->slot[i]);
-        if (hot->flags & FT_FLOW_DECIDED)
+        if ((hot->flags & (FT_FLOW_DECIDED | FT_FLOW_ANNOUNCES)) == FT_FLOW_DECIDED)
             continue;
         const struct dp_view *view = &burst->view[i];
         bool is_tcp = hot->ip_proto == IP_PROTO_TCP;
-        if (is_tcp && view->tcp_flags & TCP_SYN)
+        if (hot->flags & FT_FLOW_DECIDED) {
+            if (has_payload(view))
+                inspect_packet(worker, burst, i, hot);
+            continue;
+        }
+        if (is_tcp && view->tcp_flags & TCP_SYN) {
             note_syn(hot, ft_cold(flows, burst->slot[i]), burst->from_server[i], view->tcp_seq);
+            if (burst->ordinal[i] == 1 && !view->payload_bytes) {
+                expect_first(worker, burst, i, hot);
+                continue;
+            }
+        }
         if (!is_tcp && hot->ip_proto != IP_PROTO_UDP)
             dp_flow_conclude(worker, burst->slot[i], NULL, NULL, true, burst->ordinal[i]);
         else if (has_payload(view))

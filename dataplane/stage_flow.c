@@ -181,7 +181,7 @@ static void touch(struct dp_worker *worker, struct dp_burst *burst, unsigned i, 
 static bool is_plain(const struct ft *flows, const struct ft_hot *hot, const struct dp_view *view, uint64_t now_ns)
 {
     const unsigned want = FT_FLOW_DECIDED | FT_FLOW_ANSWERED;
-    const unsigned refuse = FT_FLOW_FINISHED | FT_FLOW_RESET;
+    const unsigned refuse = FT_FLOW_FINISHED | FT_FLOW_RESET | FT_FLOW_ANNOUNCES;
     if ((hot->flags & (want | refuse)) != want || ft_expired(flows, hot, now_ns))
         return false;
     return view->key.ip_proto != IP_PROTO_TCP ||

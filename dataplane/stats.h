@@ -21,6 +21,10 @@
     X(truncated, "packets cut short by the capture")                                                                   \
     X(pending_exhausted, "flows judged early because the inspection pool was empty")                                   \
     X(attributes_exhausted, "flows without texts because the attribute pool was empty")                                \
+    X(announcements, "flows to come that control flows announced, and addresses of names")                             \
+    X(announcements_refused, "announcements of hosts that have their share already")                                   \
+    X(announcements_busy, "announcements lost because two workers wrote at one place")                                 \
+    X(expectations_evicted, "announcements forgotten before their time because the table was full")                    \
     X(events_lost, "events that found the ring to the record thread full")
 
 struct dp_stats {

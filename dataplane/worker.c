@@ -116,6 +116,14 @@ static void charge(struct dp_worker *worker, const struct ft_hot *hot)
     DP_COUNT(usage->concurrent_sessions, 1);
 }
 
+static uint16_t decided_flags(const struct dp_worker *worker, unsigned flags, cl_protocol protocol)
+{
+    flags &= ~(3u * FT_FLOW_SEQ_KNOWN); /* bits of undecided flows */
+    if (worker->engine->learning.expected && cl_announces(cl_worker_engine(worker->classifier), protocol))
+        flags |= FT_FLOW_ANNOUNCES;
+    return (uint16_t)(flags | FT_FLOW_DECIDED);
+}
+
 void dp_flow_decide(struct dp_worker *worker, ft_slot slot, const struct cl_verdict *verdict,
                     const struct cl_info *info, uint32_t packets, uint32_t payload_packets)
 {
@@ -128,7 +136,7 @@ void dp_flow_decide(struct dp_worker *worker, ft_slot slot, const struct cl_verd
 
     ft_write_begin(hot);
     FT_SET(hot->name, verdict->application ? verdict->application : verdict->protocol);
-    FT_SET(hot->flags, (uint16_t)(hot->flags | FT_FLOW_DECIDED));
+    FT_SET(hot->flags, decided_flags(worker, hot->flags, verdict->protocol));
     FT_SET(cold->protocol, verdict->protocol);
     FT_SET(cold->signature, verdict->signature);
     FT_SET(cold->method, verdict->method);
@@ -158,10 +166,13 @@ void dp_flow_conclude(struct dp_worker *worker, ft_slot slot, struct dp_pending 
                       bool established, uint32_t packets)
 {
     static const struct cl_state nothing;
+    static const struct dp_learned unlearned;
+    const struct dp_learned *learned = pending ? &pending->learned : &unlearned;
     const struct ft_hot *hot = ft_hot(worker->engine->flows, slot);
     if (pending && pending->packets_to_verdict) {
-        dp_flow_decide(worker, slot, &pending->verdict, info, pending->packets_to_verdict,
-                       pending->payload_packets_to_verdict);
+        struct cl_verdict found = pending->verdict;
+        cl_complete(cl_worker_engine(worker->classifier), &learned->fallback, learned->named, info, &found);
+        dp_flow_decide(worker, slot, &found, info, pending->packets_to_verdict, pending->payload_packets_to_verdict);
         return;
     }
     unsigned client = hot->flags & FT_FLOW_CLIENT_ENDPOINT;
@@ -171,6 +182,7 @@ void dp_flow_conclude(struct dp_worker *worker, ft_slot slot, struct dp_pending 
     cl_conclude(cl_worker_engine(worker->classifier), pending ? &pending->state : &nothing, hot->ip_proto,
                 rte_be_to_cpu_16(hot->port_be16[client]), rte_be_to_cpu_16(hot->port_be16[!client]), established,
                 &verdict);
+    cl_complete(cl_worker_engine(worker->classifier), &learned->fallback, learned->named, info, &verdict);
     dp_flow_decide(worker, slot, &verdict, info, packets,
                    pending ? (uint32_t)pending->payload_packets[0] + pending->payload_packets[1] : 0);
 }

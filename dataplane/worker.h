@@ -16,6 +16,7 @@
 #include "dataplane/burst.h"
 #include "dataplane/config.h"
 #include "dataplane/event.h"
+#include "dataplane/learn.h"
 #include "dataplane/pending.h"
 #include "dataplane/reload.h"
 #include "dataplane/stats.h"
@@ -72,6 +73,7 @@ struct dp_engine_config {
     unsigned sweep_slots; /* a portion of ageing: slots looked at in one loop of a worker */
     struct ft_config flow_table;
     struct cl_options classification;
+    struct dp_learning_config learning;
     uint64_t pending_bytes;    /* all workers together */
     uint32_t attribute_blocks; /* per worker */
     unsigned subscriber_net_count;
@@ -86,7 +88,8 @@ struct dp_engine {
     struct ft *flows;
     struct cl_engine *classifier; /* control thread's; workers use their own part's, the record thread what it took */
     struct dp_reload reload;
-    uint8_t owner[FT_SHARDS]; /* the worker that owns a shard */
+    struct dp_learning learning; /* tables NULL: off */
+    uint8_t owner[FT_SHARDS];    /* the worker that owns a shard */
     struct dp_worker *workers[DP_WORKERS_MAX];
     uint8_t *service_of; /* [ft_hot.name] -> service; a reload adds to it, what stands there stays */
     /*

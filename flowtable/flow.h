@@ -33,7 +33,8 @@ enum {
     FT_FLOW_START_REPORTED = 1 << 6,       /* a Flow Start record was made */
     FT_FLOW_ANSWERED = 1 << 7,             /* both directions were seen */
     FT_FLOW_AMBIGUOUS = 1 << 8,            /* overlapping first segments disagreed */
-    FT_FLOW_SEQ_KNOWN = 1 << 9,            /* next_seq[0] is valid; << 1 (bit 10): next_seq[1] */
+    FT_FLOW_SEQ_KNOWN = 1 << 9,            /* while undecided: next_seq[0] is valid; << 1 (bit 10): next_seq[1] */
+    FT_FLOW_ANNOUNCES = 1 << 9,            /* once decided: its payload may announce other flows */
     FT_FLOW_ESTABLISHED = 1 << 11,         /* TCP: the handshake was completed, or data went both ways */
     FT_FLOW_LINK_SHIFT = 12,               /* the four highest bits: number of the link the flow runs on */
 };

@@ -448,3 +448,89 @@ Test(replay, four_workers_tell_what_one_does)
 {
     compare_workers(4);
 }
+
+/* ---- what flows announce ---- */
+
+enum { TRANSFERS = 150 };
+
+/* A transfer: its data flow follows the answer that announced it by a microsecond; one to the next port came just before. */
+static void put_transfer(struct capture *c, uint64_t ns, struct lab_flow *control, unsigned number)
+{
+    char text[80];
+    uint16_t port = (uint16_t)(20000 + 2 * number);
+    struct lab_flow early = {.client = control->client, .server = control->server, .client_port = 50000};
+    struct lab_flow data = early, stranger = early;
+    early.server_port = data.server_port = stranger.server_port = port;
+    early.client_port = 50001;
+    stranger.client = 99;
+    snprintf(text, sizeof text, "229 Entering Extended Passive Mode (|||%u|)\r\n", port);
+    put_tcp(c, ns, &early, false, TCP_SYN, "");
+    put_tcp(c, ns + 1, control, true, TCP_ACK, text);
+    put_tcp(c, ns + 2, &data, false, TCP_SYN, "");
+    put_tcp(c, ns + 3, &stranger, false, TCP_SYN, "");
+    put_tcp(c, ns + 4, &data, true, TCP_SYN | TCP_ACK, "");
+    put_tcp(c, ns + 5, &data, true, TCP_ACK, "GET / HTTP/1.1\r\nHost: of.the.file\r\n\r\n");
+}
+
+static void write_transfers(struct capture *c)
+{
+    struct lab_flow controls[10];
+    uint64_t ns = LAB_START_NS;
+    for (unsigned i = 0; i < 10; i++) {
+        controls[i] = (struct lab_flow){.client = (uint8_t)(1 + i),
+                                        .server = (uint8_t)(100 + i),
+                                        .client_port = (uint16_t)(40000 + i),
+                                        .server_port = 21};
+        put_tcp(c, ns += 1000, &controls[i], false, TCP_SYN, "");
+        put_tcp(c, ns += 1000, &controls[i], true, TCP_SYN | TCP_ACK, "");
+        put_tcp(c, ns += 1000, &controls[i], true, TCP_ACK, "220 FTP server ready\r\n");
+        put_tcp(c, ns += 1000, &controls[i], false, TCP_ACK, "USER unit\r\n");
+    }
+    for (unsigned i = 0; i < TRANSFERS; i++)
+        put_transfer(c, ns += 1000, &controls[i % 10], i);
+}
+
+static void expect_transfers(const struct run *run)
+{
+    cl_protocol ftp_data = cl_protocol_find(engine->classifier, "FTP Data");
+    unsigned learned = 0;
+    for (unsigned i = 0; i < run->count; i++) {
+        const struct told *told = &run->told[i];
+        if (told->method != CL_METHOD_learned)
+            continue;
+        learned++;
+        cr_expect_eq(told->protocol, ftp_data);
+        cr_expect_eq(told->packets_to_verdict, 1);
+        cr_expect_eq(told->payload_packets_to_verdict, 0);
+        cr_expect_gt(told->packets[1], 0, "neither the early one nor the stranger's");
+    }
+    cr_expect_eq(run->count, 10 + 3 * TRANSFERS);
+    cr_expect_eq(learned, TRANSFERS);
+    cr_expect_eq(run->stats.announcements, TRANSFERS);
+}
+
+Test(replay, what_a_flow_announces_is_known_to_the_next_packet_whoever_has_it)
+{
+    static struct run one, many;
+    static const struct {
+        unsigned workers;
+        bool spread_wrong;
+    } cases[] = {{2, false}, {2, true}, {4, false}, {4, true}};
+    struct capture capture;
+    make_folder();
+    capture = capture_begin("transfers");
+    write_transfers(&capture);
+    capture_end(&capture);
+    start_eal(4);
+    start(1, false);
+    run_file(&one, &capture);
+    expect_transfers(&one);
+    stop();
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        start(cases[i].workers, cases[i].spread_wrong);
+        run_file(&many, &capture);
+        expect_same(&many, &one, cases[i].spread_wrong ? "wrong spread" : "several workers");
+        stop();
+    }
+    clean(&capture, 1);
+}
