@@ -153,6 +153,23 @@ void cl_fallback(const struct cl_engine *engine, uint8_t ip_proto, uint16_t clie
 
 /* ---- what the pack knows; any thread ---- */
 
+/* Ways in which an entry can be told, names as printed. All but port and learned look at content. */
+#define CL_WAYS(X)                                                                                                     \
+    X(inspector)   /* a parser names or confirms it */                                                                 \
+    X(signature)   /* a pattern alone */                                                                               \
+    X(host)        /* host name in HTTP, TLS, QUIC or DNS */                                                           \
+    X(ip_protocol) /* number in the IP header */                                                                       \
+    X(port)        /* as a last resort */                                                                              \
+    X(learned)     /* other flows announced it */
+enum cl_way {
+#define X(name) CL_WAY_##name,
+    CL_WAYS(X)
+#undef X
+        CL_WAY_COUNT
+};
+const char *cl_way_name(enum cl_way way);
+#define CL_WAYS_BY_CONTENT (1u << CL_WAY_inspector | 1u << CL_WAY_signature | 1u << CL_WAY_host)
+
 struct cl_protocol_info {
     const char *name;
     uint32_t id; /* stable over packs */
@@ -164,6 +181,7 @@ struct cl_protocol_info {
     const char *const *aliases;
     unsigned alias_count;
     const char *method;  /* best way it is told: "inspector", "signature", "port", "generic" ... */
+    uint8_t ways;        /* bits of enum cl_way; 0 for Generic */
     const char *ports;   /* "tcp/25,tcp/587" or "" */
     bool is_application; /* a flavor: stands in `application`, never in `protocol` */
     bool unidirectional; /* recognised on one direction alone */

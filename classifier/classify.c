@@ -10,6 +10,7 @@
 #define PORT_HINT_GAIN     8u
 #define MAX_PENDING        4u
 #define FIRST_DYNAMIC_PORT 49152u
+#define SYSTEM_PORTS       1024u /* below: given to services alone */
 
 /* cl_state as the engine uses it; all zero at the start. */
 struct flow {
@@ -477,7 +478,8 @@ void cl_fallback(const struct cl_engine *engine, uint8_t ip_proto, uint16_t clie
         const cl_protocol *by_port = engine->by_port[is_tcp ? PACK_TCP : PACK_UDP];
         cl_protocol named = by_port[server_port];
         if (client_port < FIRST_DYNAMIC_PORT && by_port[client_port] &&
-            (server_port >= FIRST_DYNAMIC_PORT || (!named && client_port < server_port)))
+            (server_port >= FIRST_DYNAMIC_PORT ||
+             (client_port < server_port && (!named || (client_port < SYSTEM_PORTS && server_port >= SYSTEM_PORTS)))))
             named = by_port[client_port]; /* the roles may be turned where the beginning was not seen */
         bool is_open = !is_tcp || established;
         v.protocol = !is_open ? pack->generic_non_established_tcp : is_tcp ? pack->generic_tcp : pack->generic_udp;

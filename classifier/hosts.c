@@ -24,16 +24,17 @@ static uint32_t add_byte(uint32_t hash, uint8_t byte)
     return (hash ^ byte) * HASH_PRIME;
 }
 
-/* The multiplication leaves the low bits weak. */
+/* The multiplication leaves the low bits weak, and names that differ in their last bytes close to each other. */
 static uint32_t finish(uint32_t hash)
 {
-    return hash ^ hash >> 15;
+    hash = (hash ^ hash >> 15) * 0x85ebca6bu;
+    return hash ^ hash >> 13;
 }
 
 void cl_hosts_build(struct cl_hosts *hosts, const struct pack_host *list, uint32_t count)
 {
     uint32_t size = 16;
-    while (size < count * 2)
+    while (size < count * 4)
         size *= 2;
     hosts->mask = size - 1;
     hosts->slots = calloc(size, sizeof *hosts->slots);

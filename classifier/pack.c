@@ -95,28 +95,51 @@ static char *print_ports(struct pack *pack, cl_protocol protocol)
     return kept;
 }
 
-/* Better ways overwrite weaker ones. */
-static void derive_methods(struct pack *pack)
+/* Inspectors name some entries by themselves. */
+static bool is_hint(const char *name)
+{
+    static const char *const names[] = {
+#define X(id, name) name,
+        CL_HINTS(X)
+#undef X
+    };
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(names[i], name))
+            return true;
+    return false;
+}
+
+static void derive_ways(struct pack *pack)
 {
     for (uint32_t i = 1; i < pack->protocol_count; i++) {
         struct pack_protocol *p = &pack->protocols[i];
-        bool built_in = p->info.id < PACK_FIRST_ID;
-        p->info.method = p->ip_protocol >= 0      ? "signature"
-                         : p->info.ports[0]       ? "port"
-                         : p->info.is_application ? "inspector"
-                         : built_in               ? "generic"
-                                                  : "inspector";
-        p->info.unidirectional = p->ip_protocol >= 0 || p->info.is_application;
+        p->info.ways = (uint8_t)((p->ip_protocol >= 0) << CL_WAY_ip_protocol | (p->info.ports[0] != 0) << CL_WAY_port |
+                                 is_hint(p->info.name) << CL_WAY_inspector);
+        p->info.unidirectional = p->ip_protocol >= 0 || p->info.is_application || is_hint(p->info.name);
     }
+    for (uint32_t i = 0; i < pack->host_count; i++)
+        pack->protocols[pack->hosts[i].application].info.ways |= 1u << CL_WAY_host;
     for (uint32_t i = 0; i < pack->rule_count; i++) {
         const struct pack_rule *r = &pack->rules[i];
         struct cl_protocol_info *info = &pack->protocols[pack->signatures[r->signature].protocol].info;
-        if (r->inspector)
-            info->method = "inspector";
-        else if (strcmp(info->method, "inspector") || info->is_application)
-            info->method = "signature";
-        if (!r->has_then || !r->then_other)
-            info->unidirectional = true;
+        info->ways |= (uint8_t)(1u << (r->inspector ? CL_WAY_inspector : CL_WAY_signature));
+        info->unidirectional |= !r->has_then || !r->then_other;
+    }
+}
+
+/* The best of the ways, as verdicts call it: a host's application is an inspector's finding. */
+static void derive_methods(struct pack *pack)
+{
+    derive_ways(pack);
+    for (uint32_t i = 1; i < pack->protocol_count; i++) {
+        struct cl_protocol_info *info = &pack->protocols[i].info;
+        if (!info->ways && info->id >= PACK_FIRST_ID)
+            info->ways = 1u << CL_WAY_learned;
+        info->method = info->ways & (1u << CL_WAY_inspector | 1u << CL_WAY_host)          ? "inspector"
+                       : info->ways & (1u << CL_WAY_signature | 1u << CL_WAY_ip_protocol) ? "signature"
+                       : info->ways & 1u << CL_WAY_learned                                ? "learned"
+                       : info->ways                                                       ? "port"
+                                                                                          : "generic";
     }
 }
 
@@ -358,6 +381,8 @@ static void print_part(FILE *out, const struct pack *pack, uint32_t index, unsig
     if (p->origin == origin) {
         fprintf(out, "    family: %s\n", p->info.family);
         print_names(out, pack, &p->info);
+        if (p->gives_way)
+            fputs("    gives_way: true\n", out);
         if (p->ip_protocol >= 0)
             fprintf(out, "    ip_protocol: %d\n", p->ip_protocol);
     }

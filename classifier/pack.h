@@ -152,8 +152,9 @@ struct pack_protocol {
     struct cl_protocol_info info; /* parents and aliases point into the arena */
     int16_t ip_protocol;          /* -1 = none */
     cl_signature ip_signature;
-    uint8_t origin;   /* of its definition; others may add ports, hosts and signatures */
-    const char *file; /* source only, for errors */
+    uint8_t origin;    /* of its definition; others may add ports, hosts and signatures */
+    uint8_t gives_way; /* its name and ports were free: what claims them later takes them */
+    const char *file;  /* source only, for errors */
     uint32_t line;
 };
 

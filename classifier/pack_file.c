@@ -17,7 +17,7 @@
 #include "classifier/pack.h"
 
 #define MAGIC          "OPENSCEP"
-#define FORMAT         3u
+#define FORMAT         4u
 #define HEAD_BYTES     48u
 #define MAX_FILE_BYTES (256u << 20)
 #define MAX_TEXT_BYTES 65535u
@@ -203,6 +203,7 @@ static void code_protocol(struct codec *c, struct pack_protocol *p)
     p->ip_protocol = (int16_t)(number - 1);
     CODE(c, p->ip_signature, 2, c->pack->signature_count - 1);
     CODE(c, p->origin, 1, c->pack->origin_count - 1);
+    CODE(c, p->gives_way, 1, 1);
     CODE(c, info->parent_count, 4, 64);
     CODE(c, info->alias_count, 4, 64);
     if (!c->writing) {

@@ -54,6 +54,7 @@ static struct pack_protocol name_left(struct pack *pack, const struct pack_proto
     left.info.name = pack_strdup(pack, gone->info.name);
     left.info.family = pack_strdup(pack, gone->info.family);
     left.info.method = "none";
+    left.info.ways = 0;
     left.info.ports = "";
     left.info.aliases = NULL;
     left.info.alias_count = left.info.parent_count = 0;

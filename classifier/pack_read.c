@@ -22,6 +22,7 @@ struct files {
 static const struct yml_key file_keys[] = {
     {.name = "pack", .type = YML_TYPE_MAP},
     {.name = "family", .type = YML_TYPE_CHOICE, .choices = cl_family_names},
+    {.name = "gives_way", .type = YML_TYPE_BOOL},
     {.name = "protocols", .type = YML_TYPE_LIST},
     {.name = "applications", .type = YML_TYPE_LIST},
     {.name = NULL},
@@ -35,8 +36,8 @@ static const struct yml_key pack_keys[] = {
     {.name = "name", .type = YML_TYPE_STRING, .required = true},                                                       \
         {.name = "id", .type = YML_TYPE_U64, .required = true, .min = PACK_FIRST_ID, .max = 999999},                   \
         {.name = "family", .type = YML_TYPE_CHOICE, .choices = cl_family_names},                                       \
-        {.name = "origin", .type = YML_TYPE_STRING}, {.name = "parents", .type = YML_TYPE_STRINGS},                    \
-        {.name = "aliases", .type = YML_TYPE_STRINGS},                                                                 \
+        {.name = "origin", .type = YML_TYPE_STRING}, {.name = "gives_way", .type = YML_TYPE_BOOL},                     \
+        {.name = "parents", .type = YML_TYPE_STRINGS}, {.name = "aliases", .type = YML_TYPE_STRINGS},                  \
     {                                                                                                                  \
         .name = "signatures", .type = YML_TYPE_LIST                                                                    \
     }
@@ -228,6 +229,7 @@ static bool collect_entries(struct pack_source *s, const struct yml_node *root, 
                                  .is_application = is_application,
                                  .name = yml_get_string(n, "name", ""),
                                  .family = family,
+                                 .gives_way = yml_get_bool(n, "gives_way", yml_get_bool(root, "gives_way", false)),
                                  .node = n,
                                  .origin = index};
     }
@@ -250,6 +252,11 @@ static int compare_names(const void *a, const void *b)
     return order ? order : x->node->line < y->node->line ? -1 : x->node->line > y->node->line;
 }
 
+static int compare_text(const void *a, const void *b)
+{
+    return strcmp(((const struct used_name *)a)->text, ((const struct used_name *)b)->text);
+}
+
 static void use_name(struct pack_vector *names, const char *name, const struct yml_node *node, const char *entry)
 {
     struct used_name *used = pack_vector_add(names, sizeof *used);
@@ -261,6 +268,17 @@ static void use_name(struct pack_vector *names, const char *name, const struct y
             used->text[length++] = (char)tolower((unsigned char)*p);
 }
 
+static void use_names(struct pack_vector *names, const struct pack_entry *e)
+{
+    use_name(names, e->name, e->node ? yml_get(e->node, "name") : NULL, e->name);
+    const struct yml_node *aliases = e->node ? yml_get(e->node, "aliases") : NULL;
+    if (aliases && aliases->kind != YML_LIST)
+        use_name(names, aliases->text, aliases, e->name);
+    else
+        for (const struct yml_node *a = aliases ? aliases->first : NULL; a; a = a->next)
+            use_name(names, a->text, a, e->name);
+}
+
 /* No two entries may share a name or alias, case and punctuation aside: other tools' names must lead to one of ours. */
 static bool check_names(struct pack_source *s, const struct pack_vector *entries)
 {
@@ -269,13 +287,7 @@ static bool check_names(struct pack_source *s, const struct pack_vector *entries
         const struct pack_entry *e = (const struct pack_entry *)entries->items + i;
         if (e->continues)
             continue;
-        use_name(&names, e->name, e->node ? yml_get(e->node, "name") : NULL, e->name);
-        const struct yml_node *aliases = e->node ? yml_get(e->node, "aliases") : NULL;
-        if (aliases && aliases->kind != YML_LIST)
-            use_name(&names, aliases->text, aliases, e->name);
-        else
-            for (const struct yml_node *a = aliases ? aliases->first : NULL; a; a = a->next)
-                use_name(&names, a->text, a, e->name);
+        use_names(&names, e);
     }
     qsort(names.items, names.count, sizeof(struct used_name), compare_names);
     const struct used_name *used = names.items;
@@ -341,8 +353,8 @@ static bool read_names(struct pack_source *s, const struct pack_entry *e, struct
 }
 
 /* "tcp/25", "udp/6881..6889" */
-static bool read_port(struct pack_source *s, const struct yml_node *node, const struct pack_entry *e,
-                      struct pack_vector *ports)
+static bool parse_port(struct pack_source *s, const struct yml_node *node, uint8_t *ret_transport,
+                       struct pack_range *ret_range)
 {
     for (uint8_t t = 0; t < PACK_TRANSPORTS; t++) {
         size_t length = strlen(pack_transport_names[t]);
@@ -350,19 +362,98 @@ static bool read_port(struct pack_source *s, const struct yml_node *node, const 
             continue;
         struct yml_node number = *node;
         number.text = node->text + length + 1;
-        struct pack_range range;
-        if (!pack_read_range(s, &number, 65535, 0, &range))
-            return false;
-        const struct pack_port_entry *used = ports->items;
-        for (uint32_t i = 0; i < ports->count; i++)
-            if (used[i].transport == t && used[i].first <= range.last && range.first <= used[i].last)
-                return yml_fail(s->error, node, "%s is taken by \"%s\", expected a port of its own", node->text,
-                                s->pack->protocols[used[i].protocol].info.name);
-        struct pack_port_entry *port = pack_vector_add(ports, sizeof *port);
-        *port = (struct pack_port_entry){t, (uint16_t)range.first, (uint16_t)range.last, e->protocol, e->origin};
-        return true;
+        *ret_transport = t;
+        return pack_read_range(s, &number, 65535, 0, ret_range);
     }
     return yml_fail(s->error, node, "\"%.40s\", expected tcp/N or udp/N, or a range tcp/N..M", node->text);
+}
+
+static bool read_port(struct pack_source *s, const struct yml_node *node, const struct pack_entry *e,
+                      struct pack_vector *ports)
+{
+    uint8_t transport;
+    struct pack_range range;
+    if (!parse_port(s, node, &transport, &range))
+        return false;
+    const struct pack_port_entry *used = ports->items;
+    for (uint32_t i = 0; i < ports->count; i++)
+        if (used[i].transport == transport && used[i].first <= range.last && range.first <= used[i].last)
+            return e->gives_way || yml_fail(s->error, node, "%s is taken by \"%s\", expected a port of its own",
+                                            node->text, s->pack->protocols[used[i].protocol].info.name);
+    struct pack_port_entry *port = pack_vector_add(ports, sizeof *port);
+    *port = (struct pack_port_entry){transport, (uint16_t)range.first, (uint16_t)range.last, e->protocol, e->origin};
+    return true;
+}
+
+/* ---- entries that give way ---- */
+
+struct claims {
+    struct pack_vector names; /* struct used_name, sorted */
+    bool port[PACK_TRANSPORTS][65536];
+};
+
+typedef bool each_port(struct claims *claims, unsigned transport, uint32_t port);
+
+static bool is_claimed(struct claims *claims, unsigned transport, uint32_t port)
+{
+    return claims->port[transport][port];
+}
+
+static bool claim(struct claims *claims, unsigned transport, uint32_t port)
+{
+    claims->port[transport][port] = true;
+    return true;
+}
+
+/* Whether `visit` says yes to all ports of an entry; mistakes are found when the entry is read. */
+static bool all_ports(struct pack_source *s, const struct pack_entry *e, struct claims *claims, each_port *visit)
+{
+    const struct yml_node *list = e->node ? yml_get(e->node, "ports") : NULL;
+    const struct yml_node *item = !list ? NULL : list->kind == YML_LIST ? list->first : list;
+    uint8_t transport;
+    struct pack_range range;
+    for (; item; item = list->kind == YML_LIST ? item->next : NULL) {
+        if (!parse_port(s, item, &transport, &range))
+            continue;
+        for (uint32_t port = range.first; port <= range.last; port++)
+            if (!visit(claims, transport, port))
+                return false;
+    }
+    return true;
+}
+
+static bool has_claimed_name(struct claims *claims, const struct pack_entry *e)
+{
+    struct pack_vector own = {0};
+    use_name(&own, e->name, NULL, e->name);
+    const struct used_name *first = claims->names.items;
+    bool found = first && bsearch(own.items, first, claims->names.count, sizeof *first, compare_text) != NULL;
+    free(own.items);
+    return found;
+}
+
+/* Drops what others have: an entry whose name is theirs, or all of its ports. Single ports are left out when it is read. */
+static void give_way(struct pack_source *s, struct pack_vector *entries)
+{
+    struct claims *claims = calloc(1, sizeof *claims);
+    struct pack_entry *e = entries->items;
+    uint32_t kept = 0;
+    if (!claims)
+        abort();
+    for (uint32_t i = 0; i < entries->count; i++)
+        if (!e[i].gives_way) {
+            use_names(&claims->names, &e[i]);
+            all_ports(s, &e[i], claims, claim);
+        }
+    if (claims->names.count)
+        qsort(claims->names.items, claims->names.count, sizeof(struct used_name), compare_text);
+    for (uint32_t i = 0; i < entries->count; i++)
+        if (!e[i].gives_way || (!has_claimed_name(claims, &e[i]) && !all_ports(s, &e[i], claims, is_claimed)))
+            e[kept++] = e[i];
+    entries->count = kept;
+    s->error->text[0] = 0;
+    free(claims->names.items);
+    free(claims);
 }
 
 static bool read_host(struct pack_source *s, const struct yml_node *node, const struct pack_entry *e,
@@ -525,6 +616,7 @@ static void make_entries(struct pack *pack, const struct pack_vector *entries)
         p->info.is_application = e[i].is_application;
         p->ip_protocol = -1;
         p->origin = e[i].origin;
+        p->gives_way = e[i].gives_way;
         p->file = e[i].node ? e[i].node->file : NULL;
         p->line = e[i].node ? e[i].node->line : 0;
     }
@@ -548,9 +640,13 @@ static bool read_entries(struct pack_source *s, const struct pack_vector *entrie
         }
         if (e->node)
             ok = ok && (e->continues || read_names(s, e, &p->info)) &&
-                 read_strings(s, yml_get(e->node, "ports"), read_port, e, &ports) &&
+                 (e->gives_way || read_strings(s, yml_get(e->node, "ports"), read_port, e, &ports)) &&
                  read_strings(s, yml_get(e->node, "hosts"), read_host, e, &hosts) &&
                  collect_signatures(s, e, signatures);
+    }
+    for (uint32_t i = 0; ok && i < entries->count; i++) {
+        const struct pack_entry *e = (const struct pack_entry *)entries->items + i;
+        ok = !e->gives_way || read_strings(s, yml_get(e->node, "ports"), read_port, e, &ports);
     }
     ok = ok && check_hosts(s, &hosts);
     pack->port_count = ports.count;
@@ -571,6 +667,8 @@ static bool read_sources(struct pack_source *s, const struct files *files, unsig
     for (unsigned i = 0; ok && i < files->count; i++)
         ok = collect_entries(s, files->root[i], "protocols", origin[files->input[i]], &entries) &&
              collect_entries(s, files->root[i], "applications", origin[files->input[i]], &entries);
+    if (ok)
+        give_way(s, &entries);
     ok = ok && pack_order_entries(s, &entries) && check_names(s, &entries);
     if (ok)
         make_entries(s->pack, &entries);

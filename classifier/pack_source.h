@@ -24,6 +24,7 @@ struct pack_entry {
     const char *name, *family;   /* family NULL: none said */
     const struct yml_node *node; /* NULL: built in */
     uint8_t origin;
+    bool gives_way;       /* where its name or a port is another's */
     bool continues;       /* adds to the entry before it, which has its id and name and another origin */
     cl_protocol protocol; /* its index, once they are sorted */
 };
