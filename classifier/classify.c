@@ -228,7 +228,7 @@ static void judge_pending(struct cl_worker *w, struct flow *f, const struct cl_p
         bool is_due = (packet->from_server != f->first_side) == r->then_other;
         if (is_due && step_holds(&r->then, w->hits[rule], packet, f))
             add_candidate(c, w->engine, rule, packet);
-        else if (!is_due || packet->ip_proto == IP_PROTO_TCP) /* a stream may have more of it to come */
+        else if (is_due ? packet->ip_proto == IP_PROTO_TCP : !r->or_none) /* a stream may have more of it to come */
             f->pending[kept++] = rule;
     }
     f->pending_count = (uint8_t)kept;
@@ -249,7 +249,7 @@ static void judge_touched(struct cl_worker *w, struct flow *f, const struct cl_p
     for (uint32_t i = 0; i < w->touched_count; i++) {
         uint16_t rule = w->touched[i];
         const struct pack_rule *r = &w->engine->pack->rules[rule];
-        if (!first_holds(r, w->hits[rule], packet, f))
+        if (r->later || !first_holds(r, w->hits[rule], packet, f))
             continue;
         if (!r->has_then)
             add_candidate(c, w->engine, rule, packet);
@@ -375,7 +375,7 @@ static enum cl_step settle(struct cl_worker *w, struct flow *f, struct candidate
         const struct pack_rule *r = &e->pack->rules[best.rule];
         if (!r->inspector || e->options.inspectors_off) {
             set_verdict(e, f, best.rule, CL_METHOD_signature, best.confidence);
-            return CL_DONE;
+            return e->has_later[f->verdict.protocol] ? final_or_done(e, packet) : CL_DONE;
         }
         if (f->rejected & 1u << (r->inspector - 1u))
             continue;
@@ -406,6 +406,25 @@ static enum cl_step match_patterns(struct cl_worker *w, struct flow *f, const st
     return settle(w, f, &c, packet, info);
 }
 
+/* A flow that is told: the first signature that asks for such a flow names what it turned to. */
+static enum cl_step match_later(struct cl_worker *w, struct flow *f, const struct cl_packet *packet)
+{
+    const struct cl_engine *e = w->engine;
+    enum cl_step step = final_or_done(e, packet);
+    scan(w, packet);
+    for (uint32_t i = 0; i < w->touched_count && !f->verdict.application; i++) {
+        uint16_t rule = w->touched[i];
+        const struct pack_rule *r = &e->pack->rules[rule];
+        if (!r->later || e->pack->signatures[r->signature].over != f->verdict.protocol ||
+            !first_holds(r, w->hits[rule], packet, f))
+            continue;
+        set_verdict(e, f, rule, CL_METHOD_signature, r->confidence);
+        step = CL_DONE;
+    }
+    clear_hits(w);
+    return step;
+}
+
 enum cl_step cl_inspect(struct cl_worker *worker, struct cl_state *state, const struct cl_packet *packet,
                         struct cl_verdict *verdict, struct cl_info *info)
 {
@@ -419,6 +438,8 @@ enum cl_step cl_inspect(struct cl_worker *worker, struct cl_state *state, const 
     }
     if (f->inspector)
         step = run_inspector(worker, f, packet, info);
+    else if (f->verdict.protocol)
+        step = match_later(worker, f, packet);
     if (!f->inspector && step == CL_UNDECIDED &&
         packet->payload_packets[packet->from_server] <= e->options.payload_packets_max)
         step = match_patterns(worker, f, packet, info);
@@ -462,6 +483,9 @@ void cl_conclude(const struct cl_engine *engine, const struct cl_state *state, u
     memcpy(&f, state, sizeof f);
     if (!f.verdict.protocol && f.inspector)
         set_verdict(engine, &f, f.rule, CL_METHOD_signature, engine->pack->rules[f.rule].confidence);
+    for (unsigned i = 0; i < f.pending_count && !f.verdict.protocol; i++)
+        if (engine->pack->rules[f.pending[i]].or_none)
+            set_verdict(engine, &f, f.pending[i], CL_METHOD_signature, engine->pack->rules[f.pending[i]].confidence);
     if (f.verdict.protocol)
         *ret_verdict = f.verdict;
     else

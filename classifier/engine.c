@@ -160,6 +160,9 @@ static void index_pack(struct cl_engine *e)
         abort();
     for (uint32_t i = 0; i < pack->pattern_count; i++)
         e->targets[i] = (struct cl_pattern_target){pack->patterns[i].rule, (uint8_t)(1u << pack->patterns[i].slot)};
+    for (uint32_t i = 0; i < pack->rule_count; i++)
+        if (pack->rules[i].later)
+            e->has_later[pack->signatures[pack->rules[i].signature].over] = 1;
     plain_build(&e->plain, pack);
     cl_hosts_build(&e->hosts, pack->hosts, pack->host_count);
     announce_index(e);

@@ -34,6 +34,7 @@ struct cl_engine {
     cl_protocol announced[CL_ANNOUNCED_COUNT]; /* what flows of a kind are called */
     cl_protocol tls, quic;
     cl_protocol by_ip_protocol[256];
+    uint8_t has_later[PACK_MAX_PROTOCOLS + 1]; /* by protocol: signatures look for what its flows turn to */
     cl_protocol by_port[PACK_TRANSPORTS][65536];
 };
 

@@ -321,6 +321,8 @@ static void print_rule(FILE *out, const struct pack *pack, uint32_t index)
     if (!r->has_then)
         return;
     fprintf(out, "%sthen:\n%sfrom: %s\n", indent, deeper, r->then_other ? "other" : "same");
+    if (r->or_none)
+        fprintf(out, "%sor_none: true\n", deeper);
     print_patterns(out, deeper, pack, index, PACK_SLOT_THEN_PREFIX);
     print_patterns(out, deeper, pack, index, PACK_SLOT_THEN_SEARCH);
     print_ranges(out, deeper, "length", &r->then.lengths);
@@ -332,10 +334,14 @@ static void print_signature_body(FILE *out, const struct pack *pack, uint32_t in
     const struct pack_signature *sig = &pack->signatures[index];
     if (sig->over)
         print_named(out, "        over", pack->protocols[sig->over].info.name);
-    uint8_t inspector = 0;
+    uint8_t inspector = 0, later = 0;
     for (uint32_t i = 0; i < pack->rule_count; i++)
-        if (pack->rules[i].signature == index)
+        if (pack->rules[i].signature == index) {
             inspector = pack->rules[i].inspector;
+            later = pack->rules[i].later;
+        }
+    if (later)
+        fputs("        later: true\n", out);
     if (inspector)
         fprintf(out, "        inspector: %s\n", cl_inspectors[inspector - 1]->name);
     fputs("        any_of:\n", out);

@@ -101,6 +101,8 @@ struct pack_rule {
     uint8_t confidence;
     uint8_t inspector;            /* index in cl_inspectors + 1, 0 = none */
     uint8_t has_then, then_other; /* a second packet, from the other side */
+    uint8_t or_none;              /* holds too when the flow ends without that packet and without an answer */
+    uint8_t later;                /* looked for in flows that are told as the signature's `over` already */
     uint16_t specificity;
     struct pack_ranges ports;      /* condition: one of the two ports */
     struct pack_ranges port_hints; /* raise the confidence */

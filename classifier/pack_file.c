@@ -184,6 +184,8 @@ static void code_rule(struct codec *c, struct pack_rule *r)
     code_inspector(c, &r->inspector);
     CODE(c, r->has_then, 1, 1);
     CODE(c, r->then_other, 1, 1);
+    CODE(c, r->or_none, 1, 1);
+    CODE(c, r->later, 1, 1);
     CODE(c, r->specificity, 2, UINT16_MAX);
     code_ranges(c, &r->ports);
     code_ranges(c, &r->port_hints);

@@ -32,6 +32,7 @@ const struct yml_key pack_signature_keys[] = {
     {.name = "id", .type = YML_TYPE_U64, .required = true, .min = 1, .max = PACK_IP_PROTOCOL_SIGNATURE_ID - 1},
     {.name = "name", .type = YML_TYPE_STRING},
     {.name = "over", .type = YML_TYPE_STRING},
+    {.name = "later", .type = YML_TYPE_BOOL},
     {.name = "inspector", .type = YML_TYPE_STRING},
     {.name = "any_of", .type = YML_TYPE_LIST},
     {.name = "examples", .type = YML_TYPE_LIST},
@@ -43,6 +44,7 @@ static const struct yml_key then_keys[] = {
     {.name = "from", .type = YML_TYPE_CHOICE, .required = true, .choices = then_side_names},
     {.name = "same", .type = YML_TYPE_LIST},
     {.name = "step", .type = YML_TYPE_LIST},
+    {.name = "or_none", .type = YML_TYPE_BOOL},
     CONDITION_KEYS,
     {.name = NULL},
 };
@@ -345,6 +347,9 @@ static bool read_then(struct pack_source *s, const struct yml_node *node, struct
     rule->then_other = yml_get_choice(node, "from", then_side_names, 1) == 1;
     if (!rule->then_other && rule->transports & 1u << PACK_TCP)
         return yml_fail(s->error, node, "a second packet of the same side, expected it with transport: udp only");
+    rule->or_none = yml_get_bool(node, "or_none", false);
+    if (rule->or_none && rule->then_other)
+        return yml_fail(s->error, node, "or_none, expected it with from: same only");
     uint32_t within = (uint32_t)yml_get_u64(node, "within", 0);
     if (!read_conditions(s, node, &rule->then) ||
         !read_checks(s, yml_get(node, "same"), read_same_check, &rule->then) ||
@@ -379,6 +384,9 @@ static bool read_rule(struct pack_source *s, const struct yml_node *clause, cons
         return yml_fail(s->error, at, "too many clauses, expected at most %u", PACK_MAX_RULES);
     pack_vector_add(&s->rules, sizeof(struct pack_rule));
     struct pack_rule rule = {.signature = index, .inspector = inspector};
+    rule.later = yml_get_bool(signature, "later", false);
+    if (rule.later && (inspector || !yml_get(signature, "over") || pick(clause, signature, "then")))
+        return yml_fail(s->error, at, "later, expected it with \"over\", without \"inspector\" and \"then\"");
     const struct yml_node *confidence = pick(clause, signature, "confidence");
     uint64_t value = 90, within = 0;
     if (confidence)
