@@ -47,6 +47,13 @@ enum dp_idle {
 /* auto: hugepages when enough are free, else plain pages with a warning; on: refuse to start without; off: plain pages. */
 enum dp_hugepages { DP_HUGEPAGES_AUTO, DP_HUGEPAGES_ON, DP_HUGEPAGES_OFF };
 
+/* Packets with a wrong checksum of IPv4, TCP or UDP. */
+enum dp_checksums {
+    DP_CHECKSUMS_IGNORE, /* not looked at */
+    DP_CHECKSUMS_CHECK,  /* sent on, counted (bypassed bad_checksum), of no flow */
+    DP_CHECKSUMS_DROP,   /* dropped, counted (bad_checksum_dropped) */
+};
+
 enum dp_header_ids {
     DP_HEADER_IDS_ON,    /* creator, epoch, interval and uid in the header bytes that receivers ignore */
     DP_HEADER_IDS_ZEROS, /* those bytes are zero */
@@ -91,6 +98,7 @@ struct dp_config {
     struct {
         char pack[DP_PATH_BYTES]; /* "" = the pack that was built with the program */
         bool inspectors;
+        enum dp_checksums checksums;
         uint16_t payload_packets_max;
         uint32_t pending_megabytes; /* for the first payloads of undecided flows, all workers together */
         bool learning;

@@ -11,6 +11,7 @@
 static const char *const modes[] = {"inline", "receive-only", NULL};
 static const char *const idles[] = {"auto", "pause", "yield", "sleep", NULL};
 static const char *const hugepages[] = {"auto", "on", "off", NULL};
+static const char *const checksums[] = {"ignore", "check", "drop", NULL};
 static const char *const header_ids[] = {"on", "zeros", NULL};
 static const char *const forwarding_modes[] = {"redundancy", "multicast", "simple_load_balancing", NULL};
 
@@ -124,6 +125,13 @@ static const struct dp_key classification_keys[] = {
     {"inspectors", "true",
      "Protocol inspectors confirm what patterns suggest. `false`: the pack's patterns alone judge.",
      .kind = DP_KEY_SWITCH, AT(classification.inspectors)},
+    {"checksums", "ignore",
+     "Packets with a wrong IPv4, TCP or UDP checksum. `ignore`: not looked at. `check`: sent on, but of no flow and "
+     "never "
+     "judged, since their receiver throws them away; counted. `drop`: dropped and counted. Computed where the NIC does "
+     "not. "
+     "Traffic of this host itself (veth, loopback) has unfinished checksums.",
+     .choices = checksums, .kind = DP_KEY_CHOICE, AT(classification.checksums)},
     {"payload_packets_max", "8",
      "Packets with payload, per direction, after which a flow that nothing recognised gets its verdict by port or as "
      "generic.",

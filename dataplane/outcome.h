@@ -18,9 +18,11 @@ enum dp_fate { DP_FATE_FORWARDED, DP_FATE_DROPPED, DP_FATE_BYPASSED, DP_FATE_COU
     X(DROPPED, receive_only, "link in receive-only mode: read, never sent")                                            \
     X(DROPPED, tx_refused, "the port did not take it")                                                                 \
     X(DROPPED, stopping, "received while the engine stopped")                                                          \
+    X(DROPPED, bad_checksum_dropped, "wrong checksum of IPv4, TCP or UDP, by configuration")                           \
     X(BYPASSED, flow_table_no_slot, "new flow refused: no free slot")                                                  \
     X(BYPASSED, flow_table_no_bucket, "new flow refused: its buckets are full")                                        \
     X(BYPASSED, flow_table_unanswered, "new flow refused: too many half-open and unanswered flows")                    \
+    X(BYPASSED, bad_checksum, "wrong checksum of IPv4, TCP or UDP: of no flow")                                        \
     X(BYPASSED, handoff_full, "ring to the owning worker full")
 
 enum dp_outcome {

@@ -63,11 +63,12 @@ struct dp_view {
     uint16_t payload_offset; /* from the start of the frame, at most its end; headers lie in its first 65,535 bytes */
     uint32_t payload_bytes; /* layer-4 payload that is there, without Ethernet padding; of a later fragment: its data */
     uint32_t ip_bytes; /* length counted for the flow: from the frame's outermost IP header on, by its length field */
-    uint32_t tcp_seq;
+    uint32_t tcp_seq, tcp_ack;
     uint32_t fragment_id;
     uint16_t fragment_offset_bytes;
-    uint16_t fragment_bytes; /* of the datagram that this fragment carries, by the IP header's length field */
-    uint16_t ip_offset;      /* of the keyed IP header */
+    uint16_t fragment_bytes;   /* of the datagram that this fragment carries, by the IP header's length field */
+    uint16_t ip_offset;        /* of the keyed IP header */
+    uint16_t transport_offset; /* of what follows the IP headers; of a later fragment: its data */
 };
 
 /* Link layers of a frame: DPDK ports are Ethernet, captures may be others. */

@@ -232,6 +232,7 @@ static __rte_always_inline enum dp_parse_result parse_tcp(struct parser *p, uint
     ports_be16[0] = tcp->src_port;
     ports_be16[1] = tcp->dst_port;
     view->tcp_seq = rte_be_to_cpu_32(tcp->sent_seq);
+    view->tcp_ack = rte_be_to_cpu_32(tcp->recv_ack);
     view->tcp_flags = tcp->tcp_flags;
     uint32_t header_bytes = (uint32_t)(tcp->data_off >> 4) * 4;
     /* The options of a fragmented segment may end in a later fragment. */
@@ -285,6 +286,7 @@ static __rte_always_inline enum dp_parse_result parse_transport(struct parser *p
     uint8_t scratch[20];
     uint16_t ports_be16[2] = {0, 0};
     enum dp_parse_result result = DP_PARSE_ok;
+    view->transport_offset = (uint16_t)p->offset;
     if (likely(!is_later_fragment(view))) {
         if (ip->proto == IPPROTO_TCP)
             result = parse_tcp(p, scratch, ports_be16, view);

@@ -65,10 +65,12 @@ static __rte_always_inline bool parse_transport(const struct plain *p, bool is_v
     view->payload_bytes = (uint32_t)(length_bytes - header_bytes);
     view->ip_bytes = p->ip_bytes;
     view->ip_offset = (uint16_t)p->ip_offset;
+    view->transport_offset = (uint16_t)(p->ip_offset + ip_header_bytes);
     if (is_tcp) {
         const struct rte_tcp_hdr *tcp = (const struct rte_tcp_hdr *)transport;
         view->tcp_flags = tcp->tcp_flags;
         view->tcp_seq = rte_be_to_cpu_32(tcp->sent_seq);
+        view->tcp_ack = rte_be_to_cpu_32(tcp->recv_ack);
     }
     return true;
 }

@@ -159,6 +159,8 @@ int dp_ports_find(const struct dp_config *config, unsigned workers, struct dp_po
                          reason);
                 return result;
             }
+            if (config->classification.checksums != DP_CHECKSUMS_IGNORE)
+                port->rx_offloads |= port->rx_offloads_able & RTE_ETH_RX_OFFLOAD_CHECKSUM;
             ret_ports->by_id[port->port_id] = (uint8_t)ret_ports->count++;
         }
     return 0;

@@ -294,6 +294,7 @@ static void configure_engine(const struct dp_config *config, struct dp_engine_co
     engine->creator = config->creator;
     engine->flow_events = config->rdr.flow_events;
     engine->pending_bytes = (uint64_t)config->classification.pending_megabytes << 20;
+    engine->checksums = config->classification.checksums;
     engine->link_count = config->link_count;
     memcpy(engine->links, config->links, sizeof engine->links);
     dp_config_flow_table(config, &engine->flow_table);

@@ -151,7 +151,7 @@ struct chosen {
 
 static uint64_t packets_of(const struct ft_flow *flow, unsigned direction)
 {
-    uint64_t high = flow->hot.flags & FT_FLOW_DECIDED ? flow->cold.packets_high[direction] : 0;
+    uint64_t high = ft_flow_packets_high(&flow->hot, &flow->cold, direction);
     return high << 32 | flow->hot.packets[direction];
 }
 
@@ -240,6 +240,7 @@ static void add_flow(struct dp_reply *reply, struct dp_run *run, const struct ft
     json_text(row, "state", state_of(flow));
     json_bool(row, "decided", flow->hot.flags & FT_FLOW_DECIDED);
     json_bool(row, "started_before", flow->hot.flags & FT_FLOW_STARTED_BEFORE);
+    json_bool(row, "ambiguous", flow->hot.flags & FT_FLOW_AMBIGUOUS);
     json_text(row, "protocol", protocol ? protocol->name : "");
     json_text(row, "application", application ? cl_protocol_get(classifier, application)->name : "");
     json_text(row, "service", flow->hot.name ? cl_protocol_get(classifier, flow->hot.name)->service : "");

@@ -1,3 +1,4 @@
+#include "dataplane/judged.h"
 #include "dataplane/worker.h"
 
 #define IP_PROTO_TCP 6
@@ -12,7 +13,9 @@ struct inspection {
     const uint8_t *payload; /* contiguous, at most CL_STREAM_MAX_BYTES */
     uint32_t payload_bytes;
     uint32_t ordinal;
+    uint64_t hash;    /* of the flow's key: secret */
     uint32_t tcp_seq; /* of the first payload byte */
+    uint32_t tcp_ack;
     uint8_t from_server;
     bool has_seq; /* TCP */
     struct dp_learn_packet learn;
@@ -21,15 +24,6 @@ struct inspection {
 static bool seq_known(const struct ft_hot *hot, uint8_t from_server)
 {
     return hot->flags & FT_FLOW_SEQ_KNOWN << from_server;
-}
-
-/* Remembers where a direction's bytes begin: behind its SYN. Costs nothing but two fields of the entry. */
-static void note_syn(struct ft_hot *hot, struct ft_cold *cold, uint8_t from_server, uint32_t seq)
-{
-    ft_write_begin(hot);
-    FT_SET(cold->next_seq[from_server], seq + 1);
-    FT_SET(hot->flags, (uint16_t)(hot->flags | FT_FLOW_SEQ_KNOWN << from_server));
-    ft_write_end(hot);
 }
 
 static void note_pending(struct ft_hot *hot, struct ft_cold *cold, uint32_t handle)
@@ -49,10 +43,66 @@ static void flag_ambiguous(struct dp_worker *worker, struct ft_hot *hot)
     ft_write_end(hot);
 }
 
+/*
+ * Remembers where a direction's bytes begin: behind its SYN. Costs nothing but two fields of the entry. Two that begin
+ * elsewhere: one of them is not what the other side goes by.
+ */
+static void note_syn(struct dp_worker *worker, struct ft_hot *hot, struct ft_cold *cold, uint8_t from_server,
+                     uint32_t seq)
+{
+    if (seq_known(hot, from_server) && cold->next_seq[from_server] != seq + 1)
+        flag_ambiguous(worker, hot);
+    ft_write_begin(hot);
+    FT_SET(cold->next_seq[from_server], seq + 1);
+    FT_SET(hot->flags, (uint16_t)(hot->flags | FT_FLOW_SEQ_KNOWN << from_server));
+    ft_write_end(hot);
+}
+
 static uint16_t port_of(const struct ft_hot *hot, bool server)
 {
     unsigned endpoint = (hot->flags & FT_FLOW_CLIENT_ENDPOINT) ^ (server ? 1u : 0u);
     return rte_be_to_cpu_16(hot->port_be16[endpoint]);
+}
+
+/* A name by port, by what another flow said, or none, is not changed by other bytes. */
+static bool rests_on_bytes(uint8_t method)
+{
+    return method == CL_METHOD_signature || method == CL_METHOD_inspector;
+}
+
+/* The bytes that a verdict rests on, as judged.h keeps them; size_bytes 0: none. */
+struct judged {
+    uint32_t seq, size_bytes, digest;
+    uint8_t direction;
+};
+
+/*
+ * `bytes` of the packet that brought the verdict; but where it does not acknowledge what the other side sent before, that:
+ * those bytes named the flow, and may still be replaced.
+ */
+static struct judged judged_bytes(const struct inspection *in, const struct dp_pending *pending, const uint8_t *bytes,
+                                  uint32_t size_bytes)
+{
+    struct judged judged = {.direction = in->from_server};
+    if (!in->has_seq || in->hot->flags & FT_FLOW_AMBIGUOUS)
+        return judged;
+    const struct dp_stream *own = &pending->stream[in->from_server], *other = &pending->stream[!in->from_server];
+    judged.seq = own->started ? own->base_seq : in->tcp_seq;
+    judged.size_bytes = size_bytes;
+    if (other->in_order_bytes && (int32_t)(in->tcp_ack - other->base_seq - other->in_order_bytes) < 0) {
+        judged.direction = !in->from_server;
+        judged.seq = other->base_seq;
+        judged.size_bytes = other->in_order_bytes;
+        bytes = other->bytes;
+    }
+    judged.digest = dp_judged_digest(in->hash, bytes, judged.size_bytes);
+    return judged;
+}
+
+static void keep_judged(const struct inspection *in, const struct judged *judged)
+{
+    if (judged->size_bytes && rests_on_bytes(in->cold->method))
+        dp_judged_begin(in->hot, in->cold, judged->direction, judged->seq, judged->size_bytes, judged->digest);
 }
 
 /* One call of the classifier with `bytes`; true when the flow was decided. */
@@ -82,8 +132,10 @@ static bool inspect(struct dp_worker *worker, const struct inspection *in, struc
         return false;
     cl_complete(cl_worker_engine(worker->classifier), &pending->learned.fallback, pending->learned.named, info,
                 &pending->verdict);
+    struct judged judged = judged_bytes(in, pending, bytes, size_bytes);
     dp_flow_decide(worker, in->slot, &pending->verdict, info, pending->packets_to_verdict,
                    pending->payload_packets_to_verdict);
+    keep_judged(in, &judged);
     return true;
 }
 
@@ -91,7 +143,10 @@ static bool inspect(struct dp_worker *worker, const struct inspection *in, struc
 static void give_up(struct dp_worker *worker, const struct inspection *in, struct dp_pending *pending,
                     const struct cl_info *info)
 {
+    const struct dp_stream *stream = &pending->stream[in->from_server];
+    struct judged judged = judged_bytes(in, pending, stream->bytes, stream->in_order_bytes);
     dp_flow_conclude(worker, in->slot, pending, info, true, in->ordinal);
+    keep_judged(in, &judged);
 }
 
 static void give_up_without_memory(struct dp_worker *worker, const struct inspection *in, struct dp_pending *pending,
@@ -251,7 +306,9 @@ static void inspect_packet(struct dp_worker *worker, const struct dp_burst *burs
                             .cold = ft_cold(worker->engine->flows, burst->slot[i]),
                             .payload_bytes = RTE_MIN(view->payload_bytes, CL_STREAM_MAX_BYTES),
                             .ordinal = burst->ordinal[i],
+                            .hash = burst->hash[i],
                             .tcp_seq = view->tcp_seq,
+                            .tcp_ack = view->tcp_ack,
                             .from_server = burst->from_server[i],
                             .has_seq = hot->ip_proto == IP_PROTO_TCP,
                             .learn = learn_packet(burst, i, hot)};
@@ -279,6 +336,20 @@ static bool has_payload(const struct dp_view *view)
     return view->payload_bytes && (!(view->flags & DP_VIEW_FRAGMENT) || view->flags & DP_VIEW_FIRST_FRAGMENT);
 }
 
+/* A packet of a flow that was just decided: the bytes that the verdict rests on may come again, and differ. */
+static void watch(struct dp_worker *worker, const struct dp_burst *burst, unsigned i, struct ft_hot *hot)
+{
+    const struct dp_view *view = &burst->view[i];
+    uint32_t size_bytes = RTE_MIN(view->payload_bytes, CL_STREAM_MAX_BYTES);
+    const uint8_t *payload = NULL;
+    if (has_payload(view))
+        payload = dp_bytes(burst->mbuf[i], view->payload_offset, size_bytes, worker->linear);
+    uint32_t seq = view->tcp_seq + (view->tcp_flags & TCP_SYN ? 1 : 0);
+    struct ft_cold *cold = ft_cold(worker->engine->flows, burst->slot[i]);
+    if (dp_judged_packet(hot, cold, view, burst->from_server[i], burst->hash[i], seq, payload, size_bytes))
+        flag_ambiguous(worker, hot);
+}
+
 void dp_stage_classify(struct dp_worker *worker, struct dp_burst *burst, unsigned begin, unsigned end)
 {
     struct ft *flows = worker->engine->flows;
@@ -286,17 +357,17 @@ void dp_stage_classify(struct dp_worker *worker, struct dp_burst *burst, unsigne
         if (burst->outcome[i] != DP_OUTCOME_NONE)
             continue;
         struct ft_hot *hot = ft_hot(flows, burst->slot[i]);
-        if ((hot->flags & (FT_FLOW_DECIDED | FT_FLOW_ANNOUNCES)) == FT_FLOW_DECIDED)
-            continue;
-        const struct dp_view *view = &burst->view[i];
-        bool is_tcp = hot->ip_proto == IP_PROTO_TCP;
         if (hot->flags & FT_FLOW_DECIDED) {
-            if (has_payload(view))
+            if (ft_flow_is_watched(hot))
+                watch(worker, burst, i, hot);
+            if (hot->flags & FT_FLOW_ANNOUNCES && has_payload(&burst->view[i]))
                 inspect_packet(worker, burst, i, hot);
             continue;
         }
+        const struct dp_view *view = &burst->view[i];
+        bool is_tcp = hot->ip_proto == IP_PROTO_TCP;
         if (is_tcp && view->tcp_flags & TCP_SYN) {
-            note_syn(hot, ft_cold(flows, burst->slot[i]), burst->from_server[i], view->tcp_seq);
+            note_syn(worker, hot, ft_cold(flows, burst->slot[i]), burst->from_server[i], view->tcp_seq);
             if (burst->ordinal[i] == 1 && !view->payload_bytes) {
                 expect_first(worker, burst, i, hot);
                 continue;

@@ -132,7 +132,7 @@ static unsigned track_tcp(struct ft *flows, ft_slot slot, struct ft_hot *hot, ui
 static void count_packets(struct ft *flows, ft_slot slot, struct ft_hot *hot, uint8_t direction, uint32_t packets)
 {
     uint32_t count = hot->packets[direction] + packets;
-    if (unlikely(count < packets) && (hot->flags & FT_FLOW_DECIDED)) {
+    if (unlikely(count < packets) && (hot->flags & FT_FLOW_DECIDED) && !ft_flow_is_watched(hot)) {
         struct ft_cold *cold = ft_cold(flows, slot);
         FT_SET(cold->packets_high[direction], cold->packets_high[direction] + 1);
     }
@@ -177,11 +177,11 @@ static void touch(struct dp_worker *worker, struct dp_burst *burst, unsigned i, 
     burst->ordinal[i] = hot->packets[0] + hot->packets[1];
 }
 
-/* Nothing but counters to change: a decided flow, answered, open, in time; of TCP an ACK of an established one. */
+/* Nothing but counters to change: a decided flow, answered, open, not watched (judged.h), in time; of TCP an ACK of an established one. */
 static bool is_plain(const struct ft *flows, const struct ft_hot *hot, const struct dp_view *view, uint64_t now_ns)
 {
     const unsigned want = FT_FLOW_DECIDED | FT_FLOW_ANSWERED;
-    const unsigned refuse = FT_FLOW_FINISHED | FT_FLOW_RESET | FT_FLOW_ANNOUNCES;
+    const unsigned refuse = FT_FLOW_FINISHED | FT_FLOW_RESET | FT_FLOW_ANNOUNCES | FT_FLOW_WATCHED;
     if ((hot->flags & (want | refuse)) != want || ft_expired(flows, hot, now_ns))
         return false;
     return view->key.ip_proto != IP_PROTO_TCP ||

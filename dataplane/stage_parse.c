@@ -1,8 +1,16 @@
+#include "dataplane/checksum.h"
 #include "dataplane/worker.h"
+
+/* Its receiver will throw it away. */
+static uint8_t refuse_checksum(enum dp_checksums checksums)
+{
+    return checksums == DP_CHECKSUMS_DROP ? DP_OUTCOME_bad_checksum_dropped : DP_OUTCOME_bad_checksum;
+}
 
 void dp_stage_parse(struct dp_worker *worker, struct dp_burst *burst)
 {
     static_assert(DP_BURST_MAX <= DP_PARSE_BULK_MAX, "a burst is parsed at once");
+    const enum dp_checksums checksums = worker->engine->config.checksums;
     uint64_t hashes[DP_BURST_MAX], bytes = 0;
     unsigned count = 0;
     burst->credited = 0;
@@ -16,6 +24,9 @@ void dp_stage_parse(struct dp_worker *worker, struct dp_burst *burst)
             burst->outcome[i] = dp_outcome_of_parse(view->result);
         else if (unlikely(view->flags & DP_VIEW_TRUNCATED))
             DP_COUNT(worker->stats.truncated, 1);
+        if (unlikely(checksums != DP_CHECKSUMS_IGNORE) && view->result == DP_PARSE_ok &&
+            dp_checksum_is_wrong(burst->mbuf[i], view))
+            burst->outcome[i] = refuse_checksum(checksums);
     }
     DP_COUNT(worker->stats.received_packets, burst->count);
     DP_COUNT(worker->stats.received_bytes, bytes);

@@ -14,7 +14,7 @@
     X(flows_opened, "flows that began")                                                                                \
     X(flows_closed, "flows that ended, whatever the reason")                                                           \
     X(flows_started_before, "flows whose beginning was not seen")                                                      \
-    X(flows_ambiguous, "flows whose first segments overlapped and disagreed")                                          \
+    X(flows_ambiguous, "flows whose first segments disagreed")                                                         \
     X(handed_off, "packets given to the worker that owns their flow")                                                  \
     X(credited_fragments, "fragments accounted to a flow after they were forwarded")                                   \
     X(uncredited_fragments, "fragments forwarded whose flow could not be made")                                        \

@@ -79,6 +79,7 @@ struct dp_engine_config {
     unsigned subscriber_net_count;
     struct dp_subscriber_net subscriber_nets[DP_SUBSCRIBER_NETS_MAX];
     enum dp_idle idle;
+    enum dp_checksums checksums;
     struct dp_link_config links[DP_LINKS_MAX];
     unsigned link_count;
 };

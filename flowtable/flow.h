@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "flowtable/key.h"
@@ -32,9 +33,10 @@ enum {
     FT_FLOW_RESET = 1 << 5,                /* the close was a RST */
     FT_FLOW_START_REPORTED = 1 << 6,       /* a Flow Start record was made */
     FT_FLOW_ANSWERED = 1 << 7,             /* both directions were seen */
-    FT_FLOW_AMBIGUOUS = 1 << 8,            /* overlapping first segments disagreed */
+    FT_FLOW_AMBIGUOUS = 1 << 8,            /* first segments disagreed: the receiver may have read other bytes */
     FT_FLOW_SEQ_KNOWN = 1 << 9,            /* while undecided: next_seq[0] is valid; << 1 (bit 10): next_seq[1] */
     FT_FLOW_ANNOUNCES = 1 << 9,            /* once decided: its payload may announce other flows */
+    FT_FLOW_WATCHED = 1 << 10,             /* once decided: `judged` of ft_cold is valid */
     FT_FLOW_ESTABLISHED = 1 << 11,         /* TCP: the handshake was completed, or data went both ways */
     FT_FLOW_LINK_SHIFT = 12,               /* the four highest bits: number of the link the flow runs on */
 };
@@ -65,11 +67,20 @@ struct ft_cold {
     union {
         uint32_t next_seq[2]; /* while undecided, TCP: sequence number expected next; saves half-open flows a pool */
         uint32_t packets_high[2]; /* once decided: high 32 bits of the packet counts */
+        struct {
+            uint32_t seq;         /* of the first byte that the verdict rests on */
+            uint16_t size_bytes;  /* of those bytes */
+            uint8_t packets_left; /* after which they are forgotten */
+            uint8_t from_server;  /* whose bytes they are */
+        } judged;                 /* decided and ft_flow_is_watched(): what came before packets_high */
     };
-    uint32_t version;                   /* counted up at each change worth sending to a peer */
-    uint16_t interval;                  /* number of the next record of this flow */
-    uint16_t packets_to_verdict;        /* saturates at 65,535 */
-    uint32_t pending;                   /* handle of what inspection keeps of an undecided flow, 0 = nothing */
+    uint32_t version;            /* counted up at each change worth sending to a peer */
+    uint16_t interval;           /* number of the next record of this flow */
+    uint16_t packets_to_verdict; /* saturates at 65,535 */
+    union {
+        uint32_t pending;       /* handle of what inspection keeps of an undecided flow, 0 = nothing */
+        uint32_t judged_digest; /* ft_flow_is_watched(): of the bytes that the verdict rests on */
+    };
     uint32_t attributes;                /* handle of the flow's texts (host, URL ...), 0 = none */
     uint16_t protocol;                  /* runtime index of the wire protocol, 0 = undecided */
     uint16_t signature;                 /* runtime index of the signature that judged */
@@ -87,6 +98,19 @@ struct ft_flow {
     struct ft_hot hot;
     struct ft_cold cold;
 };
+
+/* Decided, and the bytes that the verdict rests on are compared with what is sent again. */
+static inline bool ft_flow_is_watched(const struct ft_hot *hot)
+{
+    const unsigned both = FT_FLOW_DECIDED | FT_FLOW_WATCHED;
+    return (hot->flags & both) == both;
+}
+
+/* High 32 bits of a direction's packet count. */
+static inline uint32_t ft_flow_packets_high(const struct ft_hot *hot, const struct ft_cold *cold, unsigned direction)
+{
+    return (hot->flags & FT_FLOW_DECIDED) && !ft_flow_is_watched(hot) ? cold->packets_high[direction] : 0;
+}
 
 /* Runtime index of the application, 0 = none. */
 static inline uint16_t ft_flow_application(const struct ft_hot *hot, const struct ft_cold *cold)

@@ -32,6 +32,8 @@ static const char help_text[] =
     "      --expect FILE            compare the output with FILE, print the first difference, exit 4 if there is one\n"
     "  -w, --workers N              worker threads, 1..60 (default 1); the output is the same for any number\n"
     "      --pack FILE              protocol pack (default: the one built with the program)\n"
+    "      --checksums ignore|check|drop  packets with wrong checksums (default ignore: captures of a host's own\n"
+    "                           traffic have unfinished ones)\n"
     "      --inspectors on|off      off: the pack's patterns alone judge (default on)\n"
     "      --capacity FLOWS         size of the flow table (default 1048576)\n"
     "      --seed N                 of the flow table's hash (default 1)\n"
@@ -54,6 +56,7 @@ enum {
     OPT_EXPECT,
     OPT_PACK,
     OPT_INSPECTORS,
+    OPT_CHECKSUMS,
     OPT_CAPACITY,
     OPT_SEED,
     OPT_SPREAD
@@ -70,6 +73,7 @@ static const struct option long_options[] = {
     {"workers", required_argument, NULL, 'w'},
     {"pack", required_argument, NULL, OPT_PACK},
     {"inspectors", required_argument, NULL, OPT_INSPECTORS},
+    {"checksums", required_argument, NULL, OPT_CHECKSUMS},
     {"capacity", required_argument, NULL, OPT_CAPACITY},
     {"seed", required_argument, NULL, OPT_SEED},
     {"spread", required_argument, NULL, OPT_SPREAD}, /* for tests: right, or wrong worker first */
@@ -190,6 +194,17 @@ static int set_format(struct replay_command *c, const char *text)
     return cli_usage_error("replay", "--output %s: expected table, json or csv", text);
 }
 
+static int set_checksums(struct replay_command *c, const char *text)
+{
+    static const char *const names[] = {"ignore", "check", "drop"};
+    for (unsigned i = 0; i < RTE_DIM(names); i++)
+        if (!strcmp(text, names[i])) {
+            c->engine_config.checksums = (enum dp_checksums)i;
+            return CLI_OK;
+        }
+    return cli_usage_error("replay", "--checksums %s: expected ignore, check or drop", text);
+}
+
 static int set_option(struct replay_command *c, int option, const char *value)
 {
     struct dp_engine_config *engine = &c->engine_config;
@@ -231,6 +246,8 @@ static int set_option(struct replay_command *c, int option, const char *value)
         return CLI_OK;
     case OPT_INSPECTORS:
         return parse_choice("inspectors", value, "on", "off", &engine->classification.inspectors_off);
+    case OPT_CHECKSUMS:
+        return set_checksums(c, value);
     case OPT_CAPACITY:
         return parse_number("capacity", value, 4096, 1ull << 31, &engine->flow_table.capacity_flows);
     case OPT_SEED:

@@ -13,6 +13,7 @@ struct flow_row {
     char client_ip[INET6_ADDRSTRLEN], server_ip[INET6_ADDRSTRLEN];
     uint64_t first_ns, last_ns, packets_up, packets_down, bytes_up, bytes_down;
     const char *protocol, *application, *signature, *method, *service, *close;
+    bool ambiguous;
 };
 
 void flow_output_init(struct flow_output *output, const struct dp_engine *engine, enum flow_format format, bool stream,
@@ -69,7 +70,7 @@ void flow_output_fini(struct flow_output *output)
 
 static uint64_t packets_of(const struct ft_flow *flow, unsigned direction)
 {
-    return (uint64_t)flow->cold.packets_high[direction] << 32 | flow->hot.packets[direction];
+    return (uint64_t)ft_flow_packets_high(&flow->hot, &flow->cold, direction) << 32 | flow->hot.packets[direction];
 }
 
 static void fill_row(const struct flow_output *output, const struct dp_event *event, struct flow_row *row)
@@ -102,6 +103,7 @@ static void fill_row(const struct flow_output *output, const struct dp_event *ev
     row->bytes_down = flow->hot.bytes[!up];
     row->packets_to_verdict = flow->cold.packets_to_verdict;
     row->payload_packets_to_verdict = flow->cold.payload_packets_to_verdict;
+    row->ambiguous = flow->hot.flags & FT_FLOW_AMBIGUOUS;
     row->close = dp_close_name(event->close);
 }
 
@@ -132,6 +134,8 @@ static void print_json(struct flow_output *output, const struct flow_row *row, c
     json_u64(j, "packets_to_verdict", row->packets_to_verdict);
     json_u64(j, "payload_packets_to_verdict", row->payload_packets_to_verdict);
     json_text(j, "close", row->close);
+    if (row->ambiguous)
+        json_bool(j, "ambiguous", true);
     json_object_begin(j, "info");
     for (unsigned i = 0; i < CL_TEXT_COUNT; i++) {
         unsigned size_bytes;

@@ -77,7 +77,8 @@ Test(config, every_key_is_read)
         "workers: {cpus: [2, 4], idle: sleep, burst_pkts: 8}\n"
         "memory: {hugepages: off, megabytes: 512, mbufs: 65536}\n"
         "flow_table: {capacity_flows: 4096, unanswered_share_pct: 7, timeouts_s: {tcp_opening: 5, other: 6}}\n"
-        "classification: {pack: /etc/p, inspectors: false, payload_packets_max: 3, pending_megabytes: 9}\n"
+        "classification: {pack: /etc/p, inspectors: false, payload_packets_max: 3, pending_megabytes: 9,\n"
+        "  checksums: drop}\n"
         "rdr:\n"
         "  destinations:\n"
         "    - {host: a.example, port: 1, categories: {1: 100, 3: 50}}\n"
@@ -112,6 +113,7 @@ Test(config, every_key_is_read)
     cr_expect_eq(c.classification.inspectors, false);
     cr_expect_eq(c.classification.payload_packets_max, 3);
     cr_expect_eq(c.classification.pending_megabytes, 9);
+    cr_expect_eq(c.classification.checksums, DP_CHECKSUMS_DROP);
     cr_expect_eq(c.rdr.destination_count, 3);
     cr_expect_str_eq(c.rdr.destinations[0].host, "a.example");
     cr_expect_eq(c.rdr.destinations[0].port, 1);

@@ -577,6 +577,7 @@ Test(parse, ipv4_tcp_fills_every_field)
     expected.ip_bytes = 45;
     expected.tcp_seq = 0x01020304;
     expected.ip_offset = 14;
+    expected.transport_offset = 14 + 20;
     cr_assert_eq(memcmp(&view, &expected, sizeof view), 0);
 }
 
