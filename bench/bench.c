@@ -33,8 +33,8 @@ uint64_t bench_now_ns(void)
 /* What --quick leaves out. */
 static bool is_quick(const char *name)
 {
-    return (strstr(name, ".uniform.mix.") || strstr(name, "hash.")) && !strstr(name, ".cds_lfht") &&
-           !strstr(name, ".find.") && !strstr(name, ".imix.");
+    return (strstr(name, ".uniform.mix.") || strstr(name, "hash.") || strstr(name, "dpi.")) &&
+           !strstr(name, ".cds_lfht") && !strstr(name, ".find.") && !strstr(name, ".imix.");
 }
 
 bool bench_wants(const struct bench *bench, const char *name)
@@ -188,7 +188,8 @@ static void print_header(struct bench *bench)
         "rte_hash: RW_CONCURRENCY_LF, bulk of 32 with hash, 48-byte keys, entries of 64 bytes prefetched; "
         "cds_lfht: QSBR, as many buckets as flows, hash beforehand; "
         "floor: two dependent lines, prefetched 32 at a time; "
-        "swap5: MACs, addresses, ports swapped";
+        "swap5: MACs, addresses, ports swapped; "
+        "libndpi: all protocols, in our pipeline in the place of our classification, no packet after the first name";
     static const char memory[] =
         "EAL --no-huge; tables, peers, mbufs on transparent hugepages by madvise, touched first";
     FILE *out = bench->out;
@@ -314,6 +315,7 @@ size_t bench_run(const struct bench_options *options, FILE *out)
     bench_hash_rows(&bench);
     for (unsigned i = 0; i < bench.options.population_count; i++)
         run_population(&bench, bench.options.populations[i]);
+    bench_dpi_rows(&bench);
     slope_row(&bench, "pipeline", "pipeline.64B.%s.uniform.mix.rte_hash", BENCH_AT_MOST);
     slope_row(&bench, "table", "table.lookup.%s.uniform.mix.rte_hash", BENCH_NO_GOAL);
     if (options->svg)

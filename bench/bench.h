@@ -13,6 +13,7 @@
  *   flood, overfull,   traffic that means harm                                                hostile_rows.c
  *   adversary
  *   workers            two workers against one                                                workers_rows.c
+ *   dpi                classification of captures, whole lives of flows, against libndpi      dpi_rows.c
  *
  * A *world* is one population of flows in our engine and in each peer that a selected row needs; it is built once for
  * all the rows of that population that leave it as it was, and only one exists at a time. One thread, but for workers.
@@ -33,8 +34,9 @@ struct bench_options {
     bool quick, full, json, quiet;
     unsigned population_count; /* 0: what quick and full say */
     uint64_t populations[BENCH_POPULATIONS_MAX];
-    unsigned rounds; /* 0: what quick says */
-    const char *svg; /* file, or NULL */
+    unsigned rounds;      /* 0: what quick says */
+    const char *svg;      /* file, or NULL */
+    const char *captures; /* folder of the dpi rows; NULL: the project's own */
 };
 
 enum bench_goal { BENCH_NO_GOAL, BENCH_AT_MOST, BENCH_AT_LEAST };
@@ -207,6 +209,7 @@ void bench_workers_rows(struct bench *bench, uint64_t flows, enum bench_family f
 void bench_capacity_rows(struct bench *bench, uint64_t flows);
 /* Without flows. */
 void bench_hash_rows(struct bench *bench);
+void bench_dpi_rows(struct bench *bench);
 
 /* Writes the plot of the rows so far. */
 void bench_plot(const struct bench *bench, const char *path);

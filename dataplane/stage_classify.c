@@ -173,20 +173,29 @@ static void keep_texts(struct dp_worker *worker, struct dp_pending *pending, con
     if (info != &worker->info || !has_texts)
         return;
     struct cl_info *kept = dp_pending_info(worker->pending, pending);
-    if (kept)
-        *kept = *info;
-    else
+    if (!kept) {
         DP_COUNT(worker->stats.attributes_exhausted, 1);
+        return;
+    }
+    memcpy(kept->size_bytes, info->size_bytes, sizeof kept->size_bytes);
+    for (unsigned i = 0; i < CL_TEXT_COUNT; i++)
+        memcpy(kept->text[i], info->text[i], info->size_bytes[i]);
 }
 
-/* Puts a TCP payload in its place. The stream of its direction begins behind its SYN, else with the first payload seen. */
+/* The stream of a direction begins behind its SYN, else with the first payload seen. */
+static void start_stream(const struct inspection *in, struct dp_stream *stream)
+{
+    if (stream->started)
+        return;
+    stream->started = true;
+    stream->base_seq = seq_known(in->hot, in->from_server) ? in->cold->next_seq[in->from_server] : in->tcp_seq;
+}
+
+/* Puts a TCP payload in its place. */
 static enum dp_stream_result add_to_stream(struct dp_worker *worker, const struct inspection *in,
                                            struct dp_stream *stream)
 {
-    if (!stream->started) {
-        stream->started = true;
-        stream->base_seq = seq_known(in->hot, in->from_server) ? in->cold->next_seq[in->from_server] : in->tcp_seq;
-    }
+    start_stream(in, stream);
     enum dp_stream_result result = dp_stream_add(worker->pending, stream, in->tcp_seq, in->payload, in->payload_bytes);
     if (stream->ambiguous)
         flag_ambiguous(worker, in->hot);
@@ -206,25 +215,31 @@ static bool confirms_expectation(struct dp_worker *worker, const struct inspecti
     return true;
 }
 
+/* The bytes with which the direction's stream begins, all that there is of it: they can be judged where they lie. */
+static bool begins_stream(const struct inspection *in, struct dp_stream *stream)
+{
+    start_stream(in, stream);
+    return in->tcp_seq == stream->base_seq && !stream->in_order_bytes && !stream->segment_count;
+}
+
 static void inspect_more(struct dp_worker *worker, const struct inspection *in, struct dp_pending *pending)
 {
-    const uint8_t *bytes = in->payload;
-    uint32_t size_bytes = in->payload_bytes;
-    bool fresh = true, has_memory = true;
+    struct cl_info *info = texts_of(worker, pending);
+    struct dp_stream *stream = in->has_seq ? &pending->stream[in->from_server] : NULL;
+    bool has_memory = true;
     pending->payload_packets[in->from_server]++;
     if (confirms_expectation(worker, in, pending))
         return;
-    if (in->has_seq) {
-        struct dp_stream *stream = &pending->stream[in->from_server];
+    if (!stream || begins_stream(in, stream)) {
+        if (inspect(worker, in, pending, info, in->payload, in->payload_bytes))
+            return;
+        has_memory = !stream || add_to_stream(worker, in, stream) != DP_STREAM_NO_MEMORY;
+    } else {
         enum dp_stream_result result = add_to_stream(worker, in, stream);
-        fresh = result == DP_STREAM_GREW;
         has_memory = result != DP_STREAM_NO_MEMORY;
-        bytes = stream->bytes;
-        size_bytes = stream->in_order_bytes;
+        if (result == DP_STREAM_GREW && inspect(worker, in, pending, info, stream->bytes, stream->in_order_bytes))
+            return;
     }
-    struct cl_info *info = texts_of(worker, pending);
-    if (fresh && inspect(worker, in, pending, info, bytes, size_bytes))
-        return;
     if (!has_memory)
         give_up_without_memory(worker, in, pending, info);
     else if (pending->payload_packets[in->from_server] >= worker->engine->config.classification.payload_packets_max)

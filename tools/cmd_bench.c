@@ -8,7 +8,7 @@
 #include "tools/cli.h"
 
 static const char help[] =
-    "usage: sce bench [--quick | --full] [--only PART] [--flows LIST] [--rounds N] [--json]\n\n"
+    "usage: sce bench [--quick | --full] [--only PART] [--flows LIST] [--rounds N] [--captures DIR] [--json]\n\n"
     "Measures the flow table and the whole pipeline, packets in memory, against their peers in the same process: each\n"
     "row in turns with its peer. Ratios are what counts; run it on an idle machine.\n\n"
     "  --quick        the rows of the goals, less than 50 seconds\n"
@@ -16,6 +16,7 @@ static const char help[] =
     "  --only PART    rows whose name contains it: table.lookup, pipeline.64B.1M, rte_hash ...\n"
     "  --flows LIST   populations instead of the usual ones: 1K,1M,16M\n"
     "  --rounds N     1 to 15; 5 with --quick, else 7\n"
+    "  --captures DIR what the dpi rows classify, instead of the project's own captures\n"
     "  --json         one JSON object a line: "
     "{\"event\":\"row\",\"name\":..,\"ours\":..,\"peer\":..,\"unit\":..,\"ratio\":..}\n"
     "  --svg FILE     also draws cycles against flows\n\n"
@@ -52,17 +53,13 @@ static bool parse_list(struct bench_options *options, char *list)
 
 int cmd_bench(int argc, char **argv)
 {
-    enum { QUICK = 256, FULL, ONLY, FLOWS, ROUNDS, JSON, SVG };
+    enum { QUICK = 256, FULL, ONLY, FLOWS, ROUNDS, JSON, SVG, CAPTURES };
     static const struct option long_options[] = {
-        {"help", no_argument, NULL, 'h'},
-        {"quick", no_argument, NULL, QUICK},
-        {"full", no_argument, NULL, FULL},
-        {"only", required_argument, NULL, ONLY},
-        {"flows", required_argument, NULL, FLOWS},
-        {"rounds", required_argument, NULL, ROUNDS},
-        {"json", no_argument, NULL, JSON},
-        {"svg", required_argument, NULL, SVG},
-        {NULL, 0, NULL, 0},
+        {"help", no_argument, NULL, 'h'},          {"quick", no_argument, NULL, QUICK},
+        {"full", no_argument, NULL, FULL},         {"only", required_argument, NULL, ONLY},
+        {"flows", required_argument, NULL, FLOWS}, {"rounds", required_argument, NULL, ROUNDS},
+        {"json", no_argument, NULL, JSON},         {"captures", required_argument, NULL, CAPTURES},
+        {"svg", required_argument, NULL, SVG},     {NULL, 0, NULL, 0},
     };
     struct bench_options options = {0};
     for (int c; (c = getopt_long(argc, argv, "h", long_options, NULL)) != -1;) {
@@ -88,6 +85,9 @@ int cmd_bench(int argc, char **argv)
             options.rounds = (unsigned)strtoul(optarg, NULL, 10);
             if (options.rounds < 1 || options.rounds > BENCH_ROUNDS_MAX)
                 return cli_usage_error("bench", "--rounds takes a number from 1 to %u", BENCH_ROUNDS_MAX);
+            break;
+        case CAPTURES:
+            options.captures = optarg;
             break;
         case SVG:
             options.svg = optarg;
