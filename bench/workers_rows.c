@@ -119,8 +119,10 @@ static void draw(struct runner *runner, unsigned way)
 
 static void set_owners(struct bench_world *world, unsigned count)
 {
+    uint8_t owner[FT_SHARDS];
     for (unsigned shard = 0; shard < FT_SHARDS; shard++)
-        world->engine->owner[shard] = (uint8_t)(shard % count);
+        owner[shard] = (uint8_t)(shard % count);
+    dp_owner_set(world->engine, owner);
 }
 
 static bool name_row(const struct bench_world *world, unsigned way, struct bench_row *ret_row)

@@ -1,18 +1,19 @@
 /*
  * The texts of a flow (host, URL, ...) from the packet in which they were found to the records that carry them: blocks of
- * 512 bytes from a bounded pool per worker, because a decided flow's entry has no room for them and most flows have none.
+ * 512 bytes from a bounded pool, because a decided flow's entry has no room for them and most flows have none.
  *
- * The worker takes a block and fills it; with the flow's last event it goes to the record thread, which gives it back
- * through a ring. A block has one owner at any time: an interim event takes a copy along, so that a block whose last event
+ * A worker takes a block and fills it; with the flow's last event it goes to the record thread, which gives it back to the
+ * pool. A block has one owner at any time: an interim event takes a copy along, so that a block whose last event
  * is lost can be used again at once. An empty pool costs a flow its texts, never its packets: counted as
  * attributes_exhausted.
  */
 #pragma once
 
-#include <rte_ring.h>
+#include <assert.h>
 #include <stdint.h>
 
 #include "classifier/classifier.h"
+#include "dataplane/pool.h"
 
 #define DP_ATTRIBUTES_TEXT_BYTES 504u
 
@@ -23,26 +24,24 @@ struct dp_attributes {
 };
 static_assert(sizeof(struct dp_attributes) == 512, "eight lines");
 
+/* One thread's access to the blocks that all share. */
 struct dp_attribute_pool {
-    struct dp_attributes *blocks; /* index 0 is never used */
-    uint32_t *free;               /* stack; worker only */
-    uint32_t free_count, block_count;
-    struct rte_ring *returned; /* single producer: record thread; single consumer: worker */
+    struct dp_pool *blocks; /* of struct dp_attributes; a handle is an index + 1 */
+    struct dp_pool_cache cache;
 };
 
-int dp_attributes_init(struct dp_attribute_pool *pool, uint32_t block_count);
-void dp_attributes_fini(struct dp_attribute_pool *pool);
-
-/* Worker: packs the texts of `info` into a block; 0 when there is nothing to keep or no block (*ret_exhausted says which). */
+/* Packs the texts of `info` into a block; 0 when there is nothing to keep or no block (*ret_exhausted says which). */
 uint32_t dp_attributes_store(struct dp_attribute_pool *pool, const struct cl_info *info, bool *ret_exhausted);
-/* Worker: a second block with the same texts; 0 when there is nothing to copy or no block, as above. */
+/* A second block with the same texts; 0 when there is nothing to copy or no block, as above. */
 uint32_t dp_attributes_copy(struct dp_attribute_pool *pool, uint32_t handle, bool *ret_exhausted);
-/* Worker: back to the free stack at once. */
+/* Back to the pool; 0 is allowed. */
 void dp_attributes_drop(struct dp_attribute_pool *pool, uint32_t handle);
-/* Blocks that the worker can take now. Worker. */
+/* Gives what it holds back for its thread to the others. */
+void dp_attributes_flush(struct dp_attribute_pool *pool);
+/* Blocks that this thread can take now, while the others rest. */
 uint32_t dp_attributes_available(const struct dp_attribute_pool *pool);
-/* Record thread: back through the ring. */
-void dp_attributes_return(struct dp_attribute_pool *pool, uint32_t handle);
+/* NULL for handle 0. */
+const struct dp_attributes *dp_attributes_get(const struct dp_attribute_pool *pool, uint32_t handle);
 
 /* One text of a block; *ret_size_bytes 0 and "" when there is none. `attributes` may be NULL. */
 const char *dp_attributes_text(const struct dp_attributes *attributes, enum cl_text text, unsigned *ret_size_bytes);

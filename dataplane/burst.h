@@ -31,6 +31,7 @@ static_assert(DP_OUTCOME_COUNT < DP_OUTCOME_HANDED_OFF, "outcomes fit a byte bes
 
 struct dp_burst {
     unsigned count;
+    bool strays; /* all of them were given by other workers */
     struct rte_mbuf *mbuf[DP_BURST_MAX];
     uint64_t now_ns[DP_BURST_MAX]; /* the engine's clock: steps back by DP_CLOCK_DISORDER_NS at most */
     uint64_t number[DP_BURST_MAX]; /* of the packet, from 1, in replay; 0 when live */

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define DATAGRAMS_MAX 4096u /* in fragments, per worker */
+
 void dp_engine_config_init(struct dp_engine_config *config)
 {
     memset(config, 0, sizeof *config);
@@ -37,7 +39,6 @@ static void worker_destroy(struct dp_worker *worker)
         cl_worker_free(given);
     cl_worker_free(worker->classifier);
     dp_pending_pool_free(worker->pending);
-    dp_attributes_fini(&worker->attributes);
     dp_fragments_destroy(worker->fragments);
     free(worker->events);
     for (unsigned i = 0; worker->handoff && i < worker->engine->config.worker_count; i++)
@@ -55,15 +56,16 @@ static struct dp_worker *worker_create(struct dp_engine *engine, unsigned number
     memset(worker, 0, sizeof *worker);
     worker->engine = engine;
     worker->number = (uint8_t)number;
-    struct dp_fragment_config fragments = {.capacity_datagrams = 4096,
+    worker->attributes.blocks = &engine->attributes;
+    struct dp_fragment_config fragments = {.capacity_datagrams = DATAGRAMS_MAX,
                                            .timeout_ns = DP_FRAGMENT_TIMEOUT_NS,
                                            .secret_seed = config->flow_table.secret_seed};
     bool ok = (worker->classifier = cl_worker_create(engine->classifier)) &&
-              (worker->pending = dp_pending_pool_create(config->pending_bytes / config->worker_count)) &&
+              (worker->pending = number ? dp_pending_pool_share(engine->workers[0]->pending)
+                                        : dp_pending_pool_create(config->pending_bytes)) &&
               (worker->fragments = dp_fragments_create(&fragments)) &&
               (worker->events = ring_create(DP_EVENT_RING_EVENTS, sizeof(struct dp_event))) &&
-              (worker->handoff = calloc(config->worker_count, sizeof(void *))) &&
-              !dp_attributes_init(&worker->attributes, config->attribute_blocks);
+              (worker->handoff = calloc(config->worker_count, sizeof(void *)));
     for (unsigned i = 0; ok && i < config->worker_count; i++)
         ok = i == number || (worker->handoff[i] = ring_create(DP_HANDOFF_RING_PACKETS, sizeof(void *)));
     worker->pack = cl_engine_number(engine->classifier);
@@ -78,21 +80,25 @@ static struct dp_worker *worker_create(struct dp_engine *engine, unsigned number
 
 struct dp_engine *dp_engine_create(const struct dp_engine_config *config, char *error, size_t error_size)
 {
-    struct dp_engine *engine = calloc(1, sizeof *engine);
+    struct dp_engine *engine = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof *engine);
     if (!engine) {
         snprintf(error, error_size, "memory is short");
         return NULL;
     }
+    memset(engine, 0, sizeof *engine);
     engine->config = *config;
-    for (unsigned shard = 0; shard < FT_SHARDS; shard++)
-        engine->owner[shard] = (uint8_t)(shard % config->worker_count);
     if (!(engine->classifier = cl_engine_load(&config->classification, error, error_size)) ||
         !(engine->flows = ft_create(&config->flow_table, error, error_size))) {
         dp_engine_destroy(engine);
         return NULL;
     }
     bool ok = (engine->service_of = calloc(UINT16_MAX + 1u, 1)) &&
-              dp_learning_create(&engine->learning, &config->learning, config->flow_table.secret_seed);
+              dp_learning_create(&engine->learning, &config->learning, config->flow_table.secret_seed) &&
+              dp_pool_init(&engine->attributes, config->attribute_blocks * config->worker_count,
+                           sizeof(struct dp_attributes)) &&
+              (engine->move.fragments = dp_fragment_carrier_create(DATAGRAMS_MAX)) &&
+              (engine->waiting_events = calloc(config->worker_count, sizeof *engine->waiting_events));
+    engine->event_attributes.blocks = &engine->attributes;
     if (ok)
         dp_reload_map_services(engine, engine->classifier, 1);
     for (unsigned i = 0; ok && i < config->worker_count; i++)
@@ -102,6 +108,10 @@ struct dp_engine *dp_engine_create(const struct dp_engine_config *config, char *
         dp_engine_destroy(engine);
         return NULL;
     }
+    uint8_t owner[FT_SHARDS];
+    for (unsigned shard = 0; shard < FT_SHARDS; shard++)
+        owner[shard] = (uint8_t)(shard % config->worker_count);
+    dp_owner_set(engine, owner);
     return engine;
 }
 
@@ -113,24 +123,64 @@ void dp_engine_destroy(struct dp_engine *engine)
     for (unsigned i = 0; i < engine->config.worker_count; i++)
         worker_destroy(engine->workers[i]);
     dp_learning_destroy(&engine->learning);
+    dp_pool_fini(&engine->attributes);
+    dp_fragment_carrier_destroy(engine->move.fragments);
+    free(engine->waiting_events);
     ft_destroy(engine->flows);
     cl_engine_free(engine->classifier);
     free(engine->service_of);
     free(engine);
 }
 
+/* The next event of a worker: NULL when its ring is empty. */
+static struct dp_event *next_event(struct dp_engine *engine, unsigned worker)
+{
+    struct dp_event *event = &engine->waiting_events[worker];
+    if (!engine->event_waits[worker])
+        engine->event_waits[worker] = !rte_ring_sc_dequeue_elem(engine->workers[worker]->events, event, sizeof *event);
+    return engine->event_waits[worker] ? event : NULL;
+}
+
+/* Takes events up to the current order, a share of each worker. *ret_next: the lowest later one that was met, 0 = none. */
+static unsigned drain_order(struct dp_engine *engine, unsigned share, dp_event_handler handler, void *context,
+                            uint32_t *ret_next, bool *ret_all)
+{
+    unsigned taken = 0;
+    *ret_next = 0;
+    *ret_all = true;
+    for (unsigned w = 0; w < engine->config.worker_count; w++) {
+        struct dp_event *event = NULL;
+        unsigned i = 0;
+        for (; i < share && (event = next_event(engine, w)) && event->order <= engine->event_order; i++) {
+            handler(context, event, dp_attributes_get(&engine->event_attributes, event->attributes));
+            dp_attributes_drop(&engine->event_attributes, event->attributes);
+            engine->event_waits[w] = false;
+        }
+        taken += i;
+        *ret_all &= i < share;
+        if (i < share && event && (!*ret_next || event->order < *ret_next))
+            *ret_next = event->order;
+    }
+    return taken;
+}
+
+/*
+ * A flow's events come from one ring until its shard changes hands, then from another, with a larger order. Whoever sees one
+ * of order n finds all that came before it, of smaller orders, in the other rings: so the order goes on to n after a round
+ * over all rings that began when n had been met, and found nothing smaller.
+ */
 unsigned dp_engine_drain_events(struct dp_engine *engine, unsigned limit, dp_event_handler handler, void *context)
 {
     unsigned taken = 0, share = RTE_MAX(limit / engine->config.worker_count, 1u); /* a busy worker starves no other */
-    struct dp_event event;
-    for (unsigned w = 0; w < engine->config.worker_count; w++) {
-        struct dp_worker *worker = engine->workers[w];
-        for (unsigned i = 0; i < share && !rte_ring_sc_dequeue_elem(worker->events, &event, sizeof event); i++) {
-            handler(context, &event, event.attributes ? &worker->attributes.blocks[event.attributes] : NULL);
-            dp_attributes_return(&worker->attributes, event.attributes);
-            taken++;
-        }
-    }
+    uint32_t next;
+    do {
+        bool all;
+        taken += drain_order(engine, share, handler, context, &next, &all);
+        if (next && all && next == engine->event_order_next)
+            engine->event_order = next;
+        engine->event_order_next = next;
+    } while (next && !taken);
+    dp_attributes_flush(&engine->event_attributes);
     return taken;
 }
 

@@ -21,10 +21,11 @@ enum dp_close { DP_CLOSE_FIN, DP_CLOSE_RST, DP_CLOSE_AGED, DP_CLOSE_END, DP_CLOS
 struct dp_event {
     struct ft_flow flow; /* as it was; reported_bytes = what earlier records carried */
     uint64_t now_ns;
-    uint32_t attributes; /* block of the worker's pool, 0 = none; from now on the receiver's alone */
+    uint32_t attributes; /* block of the engine's pool, 0 = none; from now on the receiver's alone */
+    uint32_t order;      /* of two events of a flow that different workers told the later has the larger */
     uint8_t kind;        /* enum dp_event_kind */
     uint8_t close;       /* enum dp_close, with DP_EVENT_FLOW_END */
-    uint8_t worker;      /* whose pool the attributes are of */
+    uint8_t worker;      /* that told it */
 };
 
 /* What one record can say of a direction. */

@@ -311,3 +311,82 @@ uint32_t dp_fragments_expire(struct dp_fragments *f, uint64_t now_ns, struct dp_
     *ret_done = f->oldest == NONE || !has_timed_out(f, &f->datagrams[f->oldest], now_ns);
     return credits;
 }
+
+/* ---- from table to table ---- */
+
+struct dp_fragment_carrier {
+    uint32_t capacity, count, taken; /* oldest first; the first `taken` have been imported */
+    struct datagram datagrams[];
+};
+
+struct dp_fragment_carrier *dp_fragment_carrier_create(uint32_t capacity_datagrams)
+{
+    struct dp_fragment_carrier *carrier = calloc(1, sizeof *carrier + capacity_datagrams * sizeof(struct datagram));
+    if (carrier)
+        carrier->capacity = capacity_datagrams;
+    return carrier;
+}
+
+void dp_fragment_carrier_destroy(struct dp_fragment_carrier *carrier)
+{
+    free(carrier);
+}
+
+static uint8_t shard_of(const struct datagram *d)
+{
+    struct ft_key key = {.context = d->id.context, .is_v6 = d->id.is_v6};
+    memcpy(key.addr, d->id.addr, sizeof key.addr);
+    return ft_shard_of(&key);
+}
+
+void dp_fragments_export(struct dp_fragments *f, uint8_t shard, struct dp_fragment_carrier *carrier)
+{
+    carrier->count = carrier->taken = 0;
+    for (uint32_t i = f->oldest, newer; i != NONE; i = newer) {
+        struct datagram *d = &f->datagrams[i];
+        newer = d->newer;
+        if (shard_of(d) != shard || carrier->count == carrier->capacity)
+            continue;
+        carrier->datagrams[carrier->count++] = *d;
+        remove_datagram(f, d);
+    }
+}
+
+/* Takes it from the end of the list, where add() has put it, to its place by creation. */
+static void sort_in(struct dp_fragments *f, struct datagram *d)
+{
+    uint32_t i = (uint32_t)(d - f->datagrams), older = d->older;
+    while (older != NONE && f->datagrams[older].created_ns > d->created_ns)
+        older = f->datagrams[older].older;
+    if (older == d->older)
+        return;
+    f->newest = d->older; /* there is one: it was created later */
+    f->datagrams[f->newest].newer = NONE;
+    d->older = older;
+    d->newer = older != NONE ? f->datagrams[older].newer : f->oldest;
+    f->datagrams[d->newer].older = i;
+    *(older != NONE ? &f->datagrams[older].newer : &f->oldest) = i;
+}
+
+uint32_t dp_fragments_import(struct dp_fragments *f, struct dp_fragment_carrier *carrier,
+                             struct dp_fragment_credit *ret_credits, uint32_t length, bool *ret_done)
+{
+    uint32_t credits = 0;
+    while (carrier->taken < carrier->count && credits < length) {
+        struct datagram *from = &carrier->datagrams[carrier->taken++];
+        struct datagram *d = add(f, &from->id, from->created_ns);
+        if (d) {
+            uint32_t chain_next = d->chain_next, older = d->older;
+            *d = *from;
+            d->chain_next = chain_next;
+            d->older = older;
+            d->newer = NONE;
+            sort_in(f, d);
+        } else if (from->pending_packets) {
+            ret_credits[credits++] = take_credit(from);
+            DP_COUNT(f->stats.expired_datagrams, 1);
+        }
+    }
+    *ret_done = carrier->taken == carrier->count;
+    return credits;
+}

@@ -8,8 +8,7 @@
  *
  * Who calls: every fragment (DP_VIEW_FRAGMENT) goes to the owner of the shard of its addresses, ft_shard_of(the key with
  * ports 0), see dp_fragment_shard(). That worker has a table of its own, which it alone touches; with the key that comes
- * back, packet and credit go on to the owner of the flow's shard. When shards change hands, entries stay where they are
- * and time out there.
+ * back, packet and credit go on to the owner of the flow's shard. When a shard changes hands its entries go along.
  *
  * A datagram's entry goes when all its bytes have been seen, so that a fast sender may reuse ids at once, or at the
  * time-out, counted from the datagram's first packet here; from then on it is as if it had gone, whether or not the sweep
@@ -94,6 +93,21 @@ enum dp_fragment_verdict dp_fragment_judge(struct dp_fragments *fragments, struc
  */
 uint32_t dp_fragments_expire(struct dp_fragments *fragments, uint64_t now_ns, struct dp_fragment_credit *ret_credits,
                              uint32_t length, bool *ret_done);
+
+/* Datagrams on their way from one table to another. */
+struct dp_fragment_carrier;
+
+/* Room for all of a table of that capacity. NULL when memory is short. */
+struct dp_fragment_carrier *dp_fragment_carrier_create(uint32_t capacity_datagrams);
+void dp_fragment_carrier_destroy(struct dp_fragment_carrier *carrier);
+/* Moves all datagrams of a shard of addresses out of the table. The carrier is empty before. Cost: a look at each datagram. */
+void dp_fragments_export(struct dp_fragments *fragments, uint8_t shard, struct dp_fragment_carrier *carrier);
+/*
+ * Moves them into another. What finds the table full is forgotten as if it had timed out: its credits are returned as by
+ * dp_fragments_expire(), at most `length` at a time; *ret_done says that the carrier is empty.
+ */
+uint32_t dp_fragments_import(struct dp_fragments *fragments, struct dp_fragment_carrier *carrier,
+                             struct dp_fragment_credit *ret_credits, uint32_t length, bool *ret_done);
 
 /* Any thread: the owner counts relaxed. */
 void dp_fragments_stats(const struct dp_fragments *fragments, struct dp_fragment_stats *ret_stats);

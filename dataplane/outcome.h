@@ -23,7 +23,7 @@ enum dp_fate { DP_FATE_FORWARDED, DP_FATE_DROPPED, DP_FATE_BYPASSED, DP_FATE_COU
     X(BYPASSED, flow_table_no_bucket, "new flow refused: its buckets are full")                                        \
     X(BYPASSED, flow_table_unanswered, "new flow refused: too many half-open and unanswered flows")                    \
     X(BYPASSED, bad_checksum, "wrong checksum of IPv4, TCP or UDP: of no flow")                                        \
-    X(BYPASSED, handoff_full, "ring to the owning worker full")
+    X(BYPASSED, handoff_full, "no room in the ring to the owning worker, or where packets wait for the next owner")
 
 enum dp_outcome {
 #define X(fate, reason, text) DP_OUTCOME_##reason,

@@ -3,110 +3,115 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/pool.h"
+
 #define GAP_PATIENCE 4u /* payload packets without the first byte before it is given up */
 
-/* A stack of free indexes over an array that is reserved once. */
-struct pool {
-    uint8_t *memory;
-    uint32_t *free;
-    uint32_t free_count, count;
-    size_t item_bytes;
+/* What all pools of one budget share. */
+struct memory {
+    struct dp_pool blocks;
+    struct dp_pool infos;
+    struct dp_pool buffers[DP_PENDING_CLASSES];
+    unsigned holders; /* pools that share it; control thread */
 };
 
 struct dp_pending_pool {
-    struct pool blocks;
-    struct pool infos;
-    struct pool buffers[DP_PENDING_CLASSES];
+    struct memory *memory;
+    struct dp_pool_cache blocks;
+    struct dp_pool_cache infos;
+    struct dp_pool_cache buffers[DP_PENDING_CLASSES];
 };
 
-static bool pool_init(struct pool *pool, uint32_t count, size_t item_bytes)
+static bool memory_init(struct memory *memory, uint64_t budget_bytes)
 {
-    pool->memory = calloc(count, item_bytes); /* untouched pages cost nothing until used */
-    pool->free = calloc(count, sizeof *pool->free);
-    if (!pool->memory || !pool->free)
-        return false;
-    pool->item_bytes = item_bytes;
-    pool->count = pool->free_count = count;
-    for (uint32_t i = 0; i < count; i++)
-        pool->free[i] = count - 1 - i;
-    return true;
-}
-
-static void pool_fini(struct pool *pool)
-{
-    free(pool->memory);
-    free(pool->free);
-}
-
-static void *pool_at(const struct pool *pool, uint32_t index)
-{
-    return pool->memory + (size_t)index * pool->item_bytes;
-}
-
-static void *pool_take(struct pool *pool)
-{
-    return pool->free_count ? pool_at(pool, pool->free[--pool->free_count]) : NULL;
-}
-
-static void pool_give(struct pool *pool, const void *item)
-{
-    pool->free[pool->free_count++] = (uint32_t)((size_t)((const uint8_t *)item - pool->memory) / pool->item_bytes);
-}
-
-struct dp_pending_pool *dp_pending_pool_create(uint64_t budget_bytes)
-{
-    struct dp_pending_pool *pool = calloc(1, sizeof *pool);
-    if (!pool)
-        return NULL;
     /* An eighth for blocks, a quarter for texts, the rest for buffers, half of it in the smallest class. */
     bool ok =
-        pool_init(&pool->blocks, (uint32_t)(budget_bytes / 8 / sizeof(struct dp_pending)) + 1,
-                  sizeof(struct dp_pending)) &&
-        pool_init(&pool->infos, (uint32_t)(budget_bytes / 4 / sizeof(struct cl_info)) + 1, sizeof(struct cl_info));
+        dp_pool_init(&memory->blocks, (uint32_t)(budget_bytes / 8 / sizeof(struct dp_pending)) + 1,
+                     sizeof(struct dp_pending)) &&
+        dp_pool_init(&memory->infos, (uint32_t)(budget_bytes / 4 / sizeof(struct cl_info)) + 1, sizeof(struct cl_info));
     uint64_t left = budget_bytes * 5 / 8;
     for (unsigned i = 0; ok && i < DP_PENDING_CLASSES; i++) {
         uint64_t share = i + 1 < DP_PENDING_CLASSES ? left / 2 : left;
         left -= share;
         size_t size = (size_t)DP_PENDING_MIN_BYTES << i;
-        ok = pool_init(&pool->buffers[i], (uint32_t)(share / size) + 1, size);
+        ok = dp_pool_init(&memory->buffers[i], (uint32_t)(share / size) + 1, size);
     }
-    if (!ok) {
+    return ok;
+}
+
+struct dp_pending_pool *dp_pending_pool_create(uint64_t budget_bytes)
+{
+    struct dp_pending_pool *pool = calloc(1, sizeof *pool);
+    struct memory *memory = calloc(1, sizeof *memory);
+    if (!pool || !memory) {
+        free(pool);
+        free(memory);
+        return NULL;
+    }
+    pool->memory = memory;
+    memory->holders = 1;
+    if (!memory_init(memory, budget_bytes)) {
         dp_pending_pool_free(pool);
         return NULL;
     }
     return pool;
 }
 
+struct dp_pending_pool *dp_pending_pool_share(struct dp_pending_pool *other)
+{
+    struct dp_pending_pool *pool = calloc(1, sizeof *pool);
+    if (!pool)
+        return NULL;
+    pool->memory = other->memory;
+    pool->memory->holders++;
+    return pool;
+}
+
+void dp_pending_pool_flush(struct dp_pending_pool *pool)
+{
+    dp_pool_flush(&pool->memory->blocks, &pool->blocks);
+    dp_pool_flush(&pool->memory->infos, &pool->infos);
+    for (unsigned i = 0; i < DP_PENDING_CLASSES; i++)
+        dp_pool_flush(&pool->memory->buffers[i], &pool->buffers[i]);
+}
+
 void dp_pending_pool_free(struct dp_pending_pool *pool)
 {
     if (!pool)
         return;
-    pool_fini(&pool->blocks);
-    pool_fini(&pool->infos);
-    for (unsigned i = 0; i < DP_PENDING_CLASSES; i++)
-        pool_fini(&pool->buffers[i]);
+    struct memory *memory = pool->memory;
     free(pool);
+    if (--memory->holders)
+        return;
+    dp_pool_fini(&memory->blocks);
+    dp_pool_fini(&memory->infos);
+    for (unsigned i = 0; i < DP_PENDING_CLASSES; i++)
+        dp_pool_fini(&memory->buffers[i]);
+    free(memory);
 }
 
 struct dp_pending *dp_pending_take(struct dp_pending_pool *pool, uint32_t *ret_handle)
 {
-    struct dp_pending *pending = pool_take(&pool->blocks);
-    if (!pending)
+    uint32_t item = dp_pool_take(&pool->memory->blocks, &pool->blocks);
+    if (item == DP_POOL_NONE)
         return NULL;
+    struct dp_pending *pending = dp_pool_at(&pool->memory->blocks, item);
     memset(pending, 0, sizeof *pending);
-    *ret_handle = pool->blocks.free[pool->blocks.free_count] + 1;
+    *ret_handle = item + 1;
     return pending;
 }
 
 struct dp_pending *dp_pending_get(struct dp_pending_pool *pool, uint32_t handle)
 {
-    return handle ? pool_at(&pool->blocks, handle - 1) : NULL;
+    return handle ? dp_pool_at(&pool->memory->blocks, handle - 1) : NULL;
 }
 
 static void stream_drop(struct dp_pending_pool *pool, struct dp_stream *stream)
 {
-    if (stream->bytes)
-        pool_give(&pool->buffers[stream->size_class], stream->bytes);
+    if (!stream->bytes)
+        return;
+    struct dp_pool *buffers = &pool->memory->buffers[stream->size_class];
+    dp_pool_give(buffers, &pool->buffers[stream->size_class], dp_pool_index(buffers, stream->bytes));
     stream->bytes = NULL;
 }
 
@@ -118,28 +123,34 @@ void dp_pending_drop(struct dp_pending_pool *pool, uint32_t handle)
     stream_drop(pool, &pending->stream[0]);
     stream_drop(pool, &pending->stream[1]);
     if (pending->info)
-        pool_give(&pool->infos, pool_at(&pool->infos, pending->info - 1u));
-    pool_give(&pool->blocks, pending);
+        dp_pool_give(&pool->memory->infos, &pool->infos, pending->info - 1);
+    dp_pool_give(&pool->memory->blocks, &pool->blocks, handle - 1);
 }
 
 struct cl_info *dp_pending_info(struct dp_pending_pool *pool, struct dp_pending *pending)
 {
     if (!pending->info) {
-        struct cl_info *info = pool_take(&pool->infos);
-        if (!info)
+        uint32_t item = dp_pool_take(&pool->memory->infos, &pool->infos);
+        if (item == DP_POOL_NONE)
             return NULL;
+        struct cl_info *info = dp_pool_at(&pool->memory->infos, item);
         memset(info->size_bytes, 0, sizeof info->size_bytes);
-        pending->info = pool->infos.free[pool->infos.free_count] + 1;
+        pending->info = item + 1;
     }
-    return pool_at(&pool->infos, pending->info - 1u);
+    return dp_pool_at(&pool->memory->infos, pending->info - 1);
+}
+
+static uint32_t taken(const struct dp_pool *pool, const struct dp_pool_cache *cache)
+{
+    return pool->count - dp_pool_available(pool) - cache->count;
 }
 
 void dp_pending_usage(const struct dp_pending_pool *pool, struct dp_pending_usage *ret_usage)
 {
-    ret_usage->blocks = pool->blocks.count - pool->blocks.free_count;
-    ret_usage->infos = pool->infos.count - pool->infos.free_count;
+    ret_usage->blocks = taken(&pool->memory->blocks, &pool->blocks);
+    ret_usage->infos = taken(&pool->memory->infos, &pool->infos);
     for (unsigned i = 0; i < DP_PENDING_CLASSES; i++)
-        ret_usage->buffers[i] = pool->buffers[i].count - pool->buffers[i].free_count;
+        ret_usage->buffers[i] = taken(&pool->memory->buffers[i], &pool->buffers[i]);
 }
 
 /* Makes room for `need` bytes by moving to a larger buffer; false when that is not to be had. */
@@ -147,13 +158,18 @@ static bool stream_reserve(struct dp_pending_pool *pool, struct dp_stream *strea
 {
     if (stream->bytes && need <= DP_PENDING_MIN_BYTES << stream->size_class)
         return true;
+    uint32_t item = DP_POOL_NONE;
     unsigned size_class = stream->bytes ? stream->size_class + 1u : 0;
-    while (size_class < DP_PENDING_CLASSES &&
-           (need > DP_PENDING_MIN_BYTES << size_class || !pool->buffers[size_class].free_count))
-        size_class++;
-    if (size_class >= DP_PENDING_CLASSES)
+    for (; size_class < DP_PENDING_CLASSES; size_class++) {
+        if (need > DP_PENDING_MIN_BYTES << size_class)
+            continue;
+        item = dp_pool_take(&pool->memory->buffers[size_class], &pool->buffers[size_class]);
+        if (item != DP_POOL_NONE)
+            break;
+    }
+    if (item == DP_POOL_NONE)
         return false;
-    uint8_t *bytes = pool_take(&pool->buffers[size_class]);
+    uint8_t *bytes = dp_pool_at(&pool->memory->buffers[size_class], item);
     if (stream->bytes)
         memcpy(bytes, stream->bytes, used);
     stream_drop(pool, stream);

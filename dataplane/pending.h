@@ -1,7 +1,8 @@
 /*
  * What inspection keeps of an undecided flow: the classifier's state and, when more than one packet is needed, the first
- * bytes of each direction in order. From a bounded pool per worker, returned at the verdict; a flow that is judged by its
- * first payload packet never takes any. Buffers grow 1, 2, 4, 8 KiB; a pool that is empty makes the flow be judged by what
+ * bytes of each direction in order. From a bounded pool that all workers share (a flow may change hands), each through a
+ * pool of its own with a small cache, returned at the verdict; a flow that is judged by its first payload packet never takes
+ * any. Buffers grow 1, 2, 4, 8 KiB; a pool that is empty makes the flow be judged by what
  * is there (pending_exhausted).
  *
  * TCP bytes are put in order here: up to DP_PENDING_SEGMENTS runs of bytes ahead of a gap are kept in the buffer at their
@@ -52,6 +53,11 @@ struct dp_pending_pool;
 
 /* `budget_bytes` bounds blocks, buffers and texts together. NULL when memory is short. */
 struct dp_pending_pool *dp_pending_pool_create(uint64_t budget_bytes);
+/* A pool for another thread, of the same memory: handles and blocks are valid in both. NULL when memory is short. */
+struct dp_pending_pool *dp_pending_pool_share(struct dp_pending_pool *other);
+/* Gives what it holds back for its thread to the others. Its thread. */
+void dp_pending_pool_flush(struct dp_pending_pool *pool);
+/* The memory goes with the last of those that share it. */
 void dp_pending_pool_free(struct dp_pending_pool *pool);
 
 /* A zeroed block and its handle, or NULL. Worker. */
@@ -63,7 +69,7 @@ void dp_pending_drop(struct dp_pending_pool *pool, uint32_t handle);
 /* The texts found so far; taken from the pool at the first call, NULL when it is empty. */
 struct cl_info *dp_pending_info(struct dp_pending_pool *pool, struct dp_pending *pending);
 
-/* What is taken now. For tests and counters; worker. */
+/* What is taken now, or held back for other threads. While they rest; for tests. */
 struct dp_pending_usage {
     uint32_t blocks, infos, buffers[DP_PENDING_CLASSES];
 };

@@ -42,6 +42,11 @@ bool dp_reload_start(struct dp_engine *engine, const char *path, char *error, si
         snprintf(error, error_size, "the pack before it is still being handed out; try again");
         return false;
     }
+    if (dp_owner_state(engine) !=
+        DP_MOVE_IDLE) { /* its flows must not come to a worker whose pack is older than theirs */
+        snprintf(error, error_size, "a shard is changing hands; try again");
+        return false;
+    }
     struct cl_options options = engine->config.classification;
     options.pack_path = path;
     struct cl_engine *loaded = cl_engine_reload(engine->classifier, &options, error, error_size);

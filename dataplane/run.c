@@ -335,7 +335,9 @@ static bool create_ports(struct dp_run *run, char *error, size_t error_size)
     const struct dp_config *config = &run->config;
     if (dp_ports_find(config, config->workers.count, &run->ports, error, error_size))
         return false;
-    dp_ports_owners(&run->ports, run->engine->owner);
+    uint8_t owner[FT_SHARDS];
+    dp_ports_owners(&run->ports, owner);
+    dp_owner_set(run->engine, owner);
     uint32_t mbufs = config->memory.mbufs ? config->memory.mbufs : dp_ports_mbufs(&run->ports, ENGINE_MBUFS_EXTRA);
     run->pool = rte_pktmbuf_pool_create("packets", mbufs, MBUF_CACHE, DP_META_BYTES, RTE_MBUF_DEFAULT_BUF_SIZE,
                                         (int)rte_socket_id());
@@ -415,8 +417,10 @@ bool dp_run_stop(struct dp_run *run, unsigned drain_ms)
     run->drain_ms = drain_ms;
     atomic_store_explicit(&run->phase, PHASE_DRAIN, memory_order_release);
     while (atomic_load_explicit(&run->draining, memory_order_acquire) < run->engine->config.worker_count ||
-           !all_ended(run))
+           !all_ended(run) || dp_owner_state(run->engine) != DP_MOVE_IDLE) {
+        dp_owner_release(run->engine); /* a shard that was frozen when the end came */
         usleep(STOP_WAIT_US);
+    }
     atomic_store_explicit(&run->phase, PHASE_CLOSE, memory_order_release);
     while (atomic_load_explicit(&run->left, memory_order_acquire) < run->engine->config.worker_count)
         usleep(STOP_WAIT_US);

@@ -1,7 +1,7 @@
 #include "dataplane/worker.h"
 
-/* Gives a packet to another worker through the ring that only we fill and only it empties; its order per shard is kept. */
-static void hand_off(struct dp_worker *worker, struct dp_burst *burst, unsigned i, unsigned owner)
+/* What of a packet travels with its mbuf. */
+static struct dp_meta *save_meta(const struct dp_burst *burst, unsigned i)
 {
     struct dp_meta *meta = rte_mbuf_to_priv(burst->mbuf[i]);
     meta->view = burst->view[i];
@@ -14,24 +14,44 @@ static void hand_off(struct dp_worker *worker, struct dp_burst *burst, unsigned 
     meta->side = burst->side[i];
     meta->link_type = burst->link_type[i];
     meta->resolved = burst->resolved[i];
-    struct rte_ring *ring = worker->engine->workers[owner]->handoff[worker->number];
-    if (rte_ring_sp_enqueue(ring, burst->mbuf[i])) {
+    return meta;
+}
+
+/*
+ * Gives a packet to another worker through the ring that only we fill and only it empties, or parks it until its shard is
+ * ours; the order per shard is kept.
+ */
+static void send_away(struct dp_worker *worker, struct dp_burst *burst, unsigned i, unsigned owner)
+{
+    const struct dp_meta *meta = save_meta(burst, i);
+    bool is_parked = owner == DP_OWNER_PARKED;
+    if (is_parked ? !dp_owner_park(worker, burst->mbuf[i])
+                  : rte_ring_sp_enqueue(worker->engine->workers[owner]->handoff[worker->number], burst->mbuf[i])) {
         burst->outcome[i] = DP_OUTCOME_handoff_full;
         DP_COUNT(worker->stats.uncredited_fragments, meta->credit.packets);
         return;
     }
-    DP_COUNT(worker->stats.handed_off, 1);
+    if (!is_parked) {
+        worker->given[owner]++;
+        DP_COUNT(worker->stats.handed_off, 1);
+    }
     burst->mbuf[i] = NULL;
     burst->outcome[i] = DP_OUTCOME_HANDED_OFF;
 }
 
-/* A fragment is judged by the owner of its addresses' shard, who may be someone else; false when it was handed on or ended. */
-static bool resolve_fragment(struct dp_worker *worker, struct dp_burst *burst, unsigned i)
+/* True when we judge packets of the shard. A stray was given to us as to its owner: it is never passed on, see owner.h. */
+static bool is_ours(const struct dp_worker *worker, uint8_t shard, bool is_stray)
+{
+    unsigned owner = worker->owner[shard];
+    return owner == worker->number || (is_stray && owner != DP_OWNER_PARKED);
+}
+
+/* A fragment is judged by the owner of its addresses' `shard`, who may be someone else; false when it was handed on or ended. */
+static bool resolve_fragment(struct dp_worker *worker, struct dp_burst *burst, unsigned i, uint8_t shard)
 {
     struct dp_view *view = &burst->view[i];
-    unsigned owner = worker->engine->owner[dp_fragment_shard(view)];
-    if (owner != worker->number) {
-        hand_off(worker, burst, i, owner);
+    if (!is_ours(worker, shard, burst->strays)) {
+        send_away(worker, burst, i, worker->owner[shard]);
         return false;
     }
     dp_worker_expire_fragments(worker, burst->now_ns[i]);
@@ -57,13 +77,20 @@ static bool resolve_fragment(struct dp_worker *worker, struct dp_burst *burst, u
 
 void dp_stage_route(struct dp_worker *worker, struct dp_burst *burst)
 {
+    if (unlikely(atomic_load_explicit(&worker->engine->move.number, memory_order_acquire) != worker->move.number))
+        dp_owner_see(worker);
     for (unsigned i = 0; i < burst->count; i++) {
         if (burst->outcome[i] != DP_OUTCOME_NONE)
             continue;
-        if ((burst->view[i].flags & DP_VIEW_FRAGMENT) && !burst->resolved[i] && !resolve_fragment(worker, burst, i))
-            continue;
-        unsigned owner = worker->engine->owner[burst->shard[i]];
-        if (owner != worker->number)
-            hand_off(worker, burst, i, owner);
+        bool is_stray = burst->strays;
+        if ((burst->view[i].flags & DP_VIEW_FRAGMENT) && !burst->resolved[i]) {
+            uint8_t addresses_shard = dp_fragment_shard(&burst->view[i]);
+            if (!resolve_fragment(worker, burst, i, addresses_shard))
+                continue;
+            /* As a stray it was given to the owner of its addresses, which is that of its flow by chance alone. */
+            is_stray &= burst->shard[i] == addresses_shard;
+        }
+        if (!is_ours(worker, burst->shard[i], is_stray))
+            send_away(worker, burst, i, worker->owner[burst->shard[i]]);
     }
 }

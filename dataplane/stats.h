@@ -16,6 +16,8 @@
     X(flows_started_before, "flows whose beginning was not seen")                                                      \
     X(flows_ambiguous, "flows whose first segments disagreed")                                                         \
     X(handed_off, "packets given to the worker that owns their flow")                                                  \
+    X(parked, "packets that waited for their shard to change hands")                                                   \
+    X(shards_taken, "shards taken over from another worker, or taken up again")                                        \
     X(credited_fragments, "fragments accounted to a flow after they were forwarded")                                   \
     X(uncredited_fragments, "fragments forwarded whose flow could not be made")                                        \
     X(truncated, "packets cut short by the capture")                                                                   \

@@ -21,6 +21,7 @@ static void pipeline(struct dp_worker *worker, struct dp_burst *burst)
 
 void dp_worker_receive(struct dp_worker *worker, struct dp_burst *burst)
 {
+    burst->strays = false;
     dp_stage_parse(worker, burst);
     pipeline(worker, burst);
 }
@@ -30,6 +31,7 @@ void dp_worker_receive_ahead(struct dp_worker *worker)
     struct dp_burst *burst = dp_worker_next(worker);
     if (likely(worker->held != NULL))
         dp_stage_flow_prefetch(worker, worker->held);
+    burst->strays = false;
     dp_stage_parse(worker, burst);
     dp_worker_finish(worker);
     worker->held = burst;
@@ -42,35 +44,49 @@ void dp_worker_finish(struct dp_worker *worker)
     worker->held = NULL;
 }
 
-unsigned dp_worker_take_handoffs(struct dp_worker *worker)
+void dp_worker_take_strays(struct dp_worker *worker, struct rte_mbuf *const mbufs[], unsigned count)
 {
     struct dp_burst *burst = &worker->burst;
-    unsigned taken = 0;
+    burst->count = count;
+    burst->credited = 0;
+    burst->strays = true;
+    for (unsigned i = 0; i < count; i++) {
+        burst->mbuf[i] = mbufs[i];
+        const struct dp_meta *meta = rte_mbuf_to_priv(mbufs[i]);
+        burst->view[i] = meta->view;
+        if (meta->credit.packets) {
+            burst->credit[i] = meta->credit;
+            burst->credited |= 1u << i;
+        }
+        burst->now_ns[i] = meta->now_ns;
+        burst->number[i] = meta->number;
+        burst->link[i] = meta->link;
+        burst->side[i] = meta->side;
+        burst->link_type[i] = meta->link_type;
+        burst->resolved[i] = meta->resolved;
+        burst->hash[i] = ft_hash(worker->engine->flows, &burst->view[i].key);
+        burst->shard[i] = (uint8_t)burst->hash[i];
+        burst->outcome[i] = DP_OUTCOME_NONE;
+    }
+    pipeline(worker, burst);
+}
+
+unsigned dp_worker_take_handoffs(struct dp_worker *worker)
+{
+    unsigned taken = dp_owner_poll(worker);
     for (unsigned from = 0; from < worker->engine->config.worker_count; from++) {
         if (from == worker->number)
             continue;
-        burst->count = rte_ring_sc_dequeue_burst(worker->handoff[from], (void **)burst->mbuf, DP_BURST_MAX, NULL);
-        burst->credited = 0;
-        for (unsigned i = 0; i < burst->count; i++) {
-            const struct dp_meta *meta = rte_mbuf_to_priv(burst->mbuf[i]);
-            burst->view[i] = meta->view;
-            if (meta->credit.packets) {
-                burst->credit[i] = meta->credit;
-                burst->credited |= 1u << i;
-            }
-            burst->now_ns[i] = meta->now_ns;
-            burst->number[i] = meta->number;
-            burst->link[i] = meta->link;
-            burst->side[i] = meta->side;
-            burst->link_type[i] = meta->link_type;
-            burst->resolved[i] = meta->resolved;
-            burst->hash[i] = ft_hash(worker->engine->flows, &burst->view[i].key);
-            burst->shard[i] = (uint8_t)burst->hash[i];
-            burst->outcome[i] = DP_OUTCOME_NONE;
-        }
-        if (burst->count)
-            pipeline(worker, burst);
-        taken += burst->count;
+        struct rte_mbuf *mbufs[DP_BURST_MAX];
+        unsigned count = rte_ring_sc_dequeue_burst(worker->handoff[from], (void **)mbufs, DP_BURST_MAX, NULL);
+        if (!count)
+            continue;
+        dp_worker_take_strays(worker, mbufs, count);
+        /* Release: what became of them goes before; partner: the acquire in owner.c. */
+        atomic_store_explicit(&worker->taken[from],
+                              atomic_load_explicit(&worker->taken[from], memory_order_relaxed) + count,
+                              memory_order_release);
+        taken += count;
     }
     return taken;
 }
@@ -79,8 +95,11 @@ bool dp_event_send(struct dp_worker *worker, ft_slot slot, enum dp_event_kind ki
                    uint64_t now_ns)
 {
     struct dp_engine *engine = worker->engine;
-    struct dp_event event = {
-        .now_ns = now_ns, .kind = (uint8_t)kind, .close = (uint8_t)close, .worker = worker->number};
+    struct dp_event event = {.now_ns = now_ns,
+                             .order = worker->event_order,
+                             .kind = (uint8_t)kind,
+                             .close = (uint8_t)close,
+                             .worker = worker->number};
     ft_copy(engine->flows, slot, &event.flow);
     if (kind == DP_EVENT_FLOW_END) {
         event.attributes = event.flow.cold.attributes;
@@ -275,7 +294,7 @@ static unsigned sweep_budget(struct dp_worker *worker, uint64_t sweep_ns)
 /* Goes through one of the worker's shards, then the next, so that flows end evenly over time; false when it has none. */
 static bool next_shard(struct dp_worker *worker)
 {
-    const uint8_t *owner = worker->engine->owner;
+    const uint8_t *owner = worker->owner;
     if (owner[worker->sweep_shard] == worker->number &&
         !ft_sweep_is_over(worker->engine->flows, (uint8_t)worker->sweep_shard))
         return true;
@@ -317,7 +336,7 @@ void dp_worker_close_all(struct dp_worker *worker, uint64_t now_ns)
     worker->closing = true;
     dp_worker_expire_fragments(worker, UINT64_MAX);
     for (unsigned shard = 0; shard < FT_SHARDS; shard++) {
-        if (engine->owner[shard] != worker->number)
+        if (worker->owner[shard] != worker->number)
             continue;
         uint64_t position = 0;
         struct ft_flow flow;
@@ -325,6 +344,8 @@ void dp_worker_close_all(struct dp_worker *worker, uint64_t now_ns)
             dp_flow_close(worker, flow.slot, now_ns, true);
     }
     worker->closing = false;
+    dp_pending_pool_flush(worker->pending);
+    dp_attributes_flush(&worker->attributes);
 }
 
 const char *dp_close_name(enum dp_close close)

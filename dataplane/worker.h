@@ -2,7 +2,8 @@
  * A worker: one thread that receives, owns shards of the flow table, and runs the stages. All it writes is its own, but
  * for rings.
  *
- * Engine: what workers share. Built by the control thread before the first packet, read-only after, but for the owner map.
+ * Engine: what workers share. Built by the control thread before the first packet, read-only after, but for pools of shared
+ * items and the move of a shard (owner.h).
  */
 #pragma once
 
@@ -17,6 +18,7 @@
 #include "dataplane/config.h"
 #include "dataplane/event.h"
 #include "dataplane/learn.h"
+#include "dataplane/owner.h"
 #include "dataplane/pending.h"
 #include "dataplane/reload.h"
 #include "dataplane/stats.h"
@@ -43,8 +45,14 @@ struct dp_worker {
     struct dp_pending_pool *pending;
     struct dp_attribute_pool attributes;
     struct dp_fragments *fragments;
-    struct rte_ring *events;   /* of struct dp_event; consumer: record thread */
-    struct rte_ring **handoff; /* [worker]: packets that it gave to us */
+    struct rte_ring *events;        /* of struct dp_event; consumer: record thread */
+    uint32_t event_order;           /* goes into events: number of a move that is over, of the last that we know */
+    uint8_t owner[FT_SHARDS];       /* whom we give a shard's packets to; DP_OWNER_PARKED: nobody yet */
+    struct dp_move_seen move;       /* the latest one that owner[] knows of */
+    struct rte_ring **handoff;      /* [worker]: packets that it gave to us */
+    uint64_t given[DP_WORKERS_MAX]; /* packets that we gave to it */
+    _Atomic uint64_t
+        taken[DP_WORKERS_MAX]; /* of those that it gave to us, judged; release; r: the old owner, acquire */
     unsigned sweep_shard;      /* the last one that ageing looked at */
     uint64_t swept_ns, sweep_due_slots;
     bool closing; /* in dp_worker_close_all() */
@@ -90,9 +98,13 @@ struct dp_engine {
     struct cl_engine *classifier; /* control thread's; workers use their own part's, the record thread what it took */
     struct dp_reload reload;
     struct dp_learning learning; /* tables NULL: off */
-    uint8_t owner[FT_SHARDS];    /* the worker that owns a shard */
+    /* The worker that owns a shard, or will when the move is over; control thread, dp_owner_set(). */
+    uint8_t owner[FT_SHARDS];
+    struct dp_move move;
     struct dp_worker *workers[DP_WORKERS_MAX];
     uint8_t *service_of; /* [ft_hot.name] -> service; a reload adds to it, what stands there stays */
+    struct dp_pool attributes;
+    struct dp_attribute_pool event_attributes; /* the record thread's access to them */
     /*
      * Sends the packets whose fate is not "dropped": sets mbuf[i] to NULL for each it sent, outcome[i] to tx_refused for each
      * that the port did not take. NULL: nothing is sent (replay).
@@ -105,6 +117,10 @@ struct dp_engine {
      */
     void (*event_wait)(void *context);
     void *event_wait_context;
+    /* The record thread's: events of one flow that two workers told are taken in their order. */
+    struct dp_event *waiting_events; /* [worker]: taken from its ring, has to wait */
+    bool event_waits[DP_WORKERS_MAX];
+    uint32_t event_order, event_order_next; /* of the events that are taken now; the next there is, 0: not known */
     uint64_t started_ns;
     _Atomic bool stop; /* w: control, release; r: workers, acquire, once a loop */
 };
@@ -130,8 +146,13 @@ static inline struct dp_burst *dp_worker_next(struct dp_worker *worker)
 }
 void dp_worker_receive_ahead(struct dp_worker *worker);
 void dp_worker_finish(struct dp_worker *worker);
-/* Packets that other workers handed over; returns how many. */
+/*
+ * Packets that other workers handed over, and our part in the move of a shard (owner.h); returns how many packets were judged.
+ * Once a loop, also when there is nothing to receive.
+ */
 unsigned dp_worker_take_handoffs(struct dp_worker *worker);
+/* Judges packets that were given to us as to their owner: their views and all else stand in their struct dp_meta. */
+void dp_worker_take_strays(struct dp_worker *worker, struct rte_mbuf *const mbufs[], unsigned count);
 /* Ageing, fragments' time-outs, a newly loaded pack: a bounded piece of work, once a loop. */
 void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns);
 /* What inspection left under an earlier pack is made fit for the worker's. */
@@ -180,7 +201,7 @@ void dp_flow_credit(struct dp_worker *worker, const struct dp_fragment_credit *c
 typedef void (*dp_event_handler)(void *context, const struct dp_event *event, const struct dp_attributes *attributes);
 /*
  * Takes about `limit` events, shared evenly by the workers, gives their attribute blocks back after the handler; returns how
- * many. 0 says that there are none.
+ * many. 0 says that there are none. Events of one flow come in their order, also when its shard changed hands meanwhile.
  */
 unsigned dp_engine_drain_events(struct dp_engine *engine, unsigned limit, dp_event_handler handler, void *context);
 

@@ -425,8 +425,9 @@ static inline void lab_expect_all_returned(struct lab *lab)
                      pending.infos);
         for (unsigned i = 0; i < DP_PENDING_CLASSES; i++)
             cr_expect_eq(pending.buffers[i], 0, "worker %u: %u buffers of class %u", w, pending.buffers[i], i);
-        cr_expect_eq(dp_attributes_available(&worker->attributes), lab->config.attribute_blocks, "worker %u: %u blocks",
-                     w, dp_attributes_available(&worker->attributes));
+        cr_expect_eq(dp_attributes_available(&worker->attributes),
+                     lab->config.attribute_blocks * lab->config.worker_count, "worker %u: %u blocks", w,
+                     dp_attributes_available(&worker->attributes));
     }
     cr_expect_eq(rte_mempool_avail_count(lab->pool), LAB_MBUFS, "%u mbufs", rte_mempool_avail_count(lab->pool));
     struct dp_stats stats = lab_stats(lab);

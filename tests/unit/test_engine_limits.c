@@ -333,11 +333,11 @@ Test(engine_limits, a_busy_worker_does_not_keep_the_record_thread_from_the_other
     lab.config.worker_count = 3;
     lab.config.flow_table.capacity_flows = 1 << 16;
     lab_start(&lab);
-    for (unsigned i = 0; i < FT_SHARDS; i++)
-        lab.engine->owner[i] = 0;
+    uint8_t owner[FT_SHARDS] = {0};
+    dp_owner_set(lab.engine, owner);
     open_flows(500);
-    for (unsigned i = 0; i < FT_SHARDS; i++)
-        lab.engine->owner[i] = 2;
+    memset(owner, 2, sizeof owner);
+    dp_owner_set(lab.engine, owner);
     lab.worker = 2;
     for (unsigned i = 0; i < 5; i++) {
         struct lab_flow flow = flow_of((uint8_t)(1 + i), 2, 0, 0);
