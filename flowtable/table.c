@@ -514,6 +514,11 @@ void ft_copy(struct ft *ft, ft_slot slot, struct ft_flow *ret_flow)
     ft_slot_key(ft, slot, &ret_flow->key);
 }
 
+uint32_t ft_slot_count(const struct ft *ft)
+{
+    return ft->chunk_count << ft->chunk_shift;
+}
+
 void ft_stats(const struct ft *ft, struct ft_stats *ret_stats)
 {
     *ret_stats = (struct ft_stats){.capacity_flows = ft->capacity_flows, .memory_bytes = ft->memory_bytes};

@@ -299,6 +299,9 @@ bool ft_read(struct ft *ft, ft_slot slot, struct ft_flow *ret_flow);
  */
 bool ft_walk(struct ft *ft, uint8_t shard, uint64_t *position, struct ft_flow *ret_flow);
 
+/* Slots are numbered 0 .. count - 1: for arrays beside the table. Fixed at create. */
+uint32_t ft_slot_count(const struct ft *ft);
+
 /* Sums over shards; counters are read relaxed, so they are exact when owners rest. */
 void ft_stats(const struct ft *ft, struct ft_stats *ret_stats);
 
