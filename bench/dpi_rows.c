@@ -17,6 +17,7 @@
 #define LIFE_FLOWS       16384u
 #define LIFE_GOAL_KFLOWS 400.0
 #define FETCH_BYTES      512u
+#define UNDECIDED_BYTES  1024.0
 #define DRAIN_BURSTS     64u
 #define PASSES           3u /* a round: their median counts */
 #define GAP_NS           UINT64_C(7200000000000)
@@ -36,7 +37,8 @@ struct side {
     struct bench_ndpi *ndpi; /* NULL: ours */
     uint64_t begin_ns, now_ns;
     uint64_t not_timed_cycles;
-    struct verdict *verdicts; /* NULL: not noted */
+    double held_bytes, held_flows; /* of the inspection pool, summed over bursts */
+    struct verdict *verdicts;      /* NULL: not noted */
     size_t verdict_count;
 };
 
@@ -121,6 +123,17 @@ static void take_events(void *context)
     side->not_timed_cycles += rte_rdtsc() - before;
 }
 
+/* What undecided flows hold now. */
+static void note_held(struct side *side)
+{
+    struct dp_pending_usage usage;
+    dp_pending_usage(side->worker->pending, &usage);
+    side->held_flows += usage.blocks;
+    side->held_bytes += (double)usage.blocks * sizeof(struct dp_pending) + (double)usage.infos * sizeof(struct cl_info);
+    for (unsigned i = 0; i < DP_PENDING_CLASSES; i++)
+        side->held_bytes += (double)usage.buffers[i] * (DP_PENDING_MIN_BYTES << i);
+}
+
 static void classify(struct side *side, unsigned begin, unsigned end)
 {
 #ifdef SCE_BENCH_NDPI
@@ -167,8 +180,10 @@ static struct figures run_pass(struct side *side, const struct bench_dpi_stream 
         else
             dp_worker_receive(worker, &worker->burst);
         dp_worker_housekeeping(worker, side->now_ns);
-        if (++bursts % DRAIN_BURSTS == 0)
+        if (++bursts % DRAIN_BURSTS == 0) {
             take_events(side);
+            note_held(side);
+        }
     }
     dp_worker_close_all(worker, side->now_ns);
     take_events(side);
@@ -299,7 +314,8 @@ static void report_rates(struct bench *bench, const char *what, const struct ben
 
 static bool is_wanted(const struct bench *bench, const char *what)
 {
-    static const char *const ends[] = {"packets", "flows", "classifier", "payload", "differ", "goal"};
+    static const char *const ends[] = {"packets", "flows",   "classifier", "payload",
+                                       "differ",  "unnamed", "undecided",  "goal"};
     for (unsigned i = 0; i < RTE_DIM(ends); i++) {
         char name[96];
         snprintf(name, sizeof name, "dpi.%s.%s.%s", what, ends[i], "libndpi");
@@ -422,6 +438,17 @@ static void capture_rows(struct bench *bench, struct side sides[])
     struct bench_sample ours = scaled(&samples[0].pass, ns_a_payload);
     struct bench_sample peer = scaled(&samples[SIDES - 1].pass, ns_a_payload);
     report(bench, "dpi.captures.payload", "ns/packet", &ours, &peer, 0);
+    if (bench_wants(bench, "dpi.captures.undecided.limit")) {
+        struct bench_row row = {.name = "dpi.captures.undecided.limit",
+                                .unit = "bytes",
+                                .peer_name = "limit",
+                                .ours =
+                                    bench_sample_constant(sides[0].held_bytes / RTE_MAX(sides[0].held_flows, 1.0), 1),
+                                .peer = bench_sample_constant(UNDECIDED_BYTES, 1),
+                                .goal = BENCH_AT_MOST,
+                                .goal_ratio = 1};
+        bench_report(bench, &row);
+    }
     if (SIDES == 2 && bench_wants(bench, "dpi.captures.differ.libndpi"))
         compare_verdicts(bench, sides, &stream);
     bench_dpi_free(&stream);

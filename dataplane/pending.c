@@ -22,17 +22,18 @@ struct dp_pending_pool {
     struct dp_pool_cache buffers[DP_PENDING_CLASSES];
 };
 
+/* Sixteenths of the buffers' memory, by class: a request mostly fits 512 bytes, a ClientHello 1 or 2 KiB. */
+static const uint8_t buffer_shares[DP_PENDING_CLASSES] = {1, 2, 5, 4, 2, 2};
+
 static bool memory_init(struct memory *memory, uint64_t budget_bytes)
 {
-    /* An eighth for blocks, a quarter for texts, the rest for buffers, half of it in the smallest class. */
+    /* An eighth for blocks, a quarter for texts, the rest for buffers. */
     bool ok =
         dp_pool_init(&memory->blocks, (uint32_t)(budget_bytes / 8 / sizeof(struct dp_pending)) + 1,
                      sizeof(struct dp_pending)) &&
         dp_pool_init(&memory->infos, (uint32_t)(budget_bytes / 4 / sizeof(struct cl_info)) + 1, sizeof(struct cl_info));
-    uint64_t left = budget_bytes * 5 / 8;
     for (unsigned i = 0; ok && i < DP_PENDING_CLASSES; i++) {
-        uint64_t share = i + 1 < DP_PENDING_CLASSES ? left / 2 : left;
-        left -= share;
+        uint64_t share = budget_bytes * 5 / 8 * buffer_shares[i] / 16;
         size_t size = (size_t)DP_PENDING_MIN_BYTES << i;
         ok = dp_pool_init(&memory->buffers[i], (uint32_t)(share / size) + 1, size);
     }

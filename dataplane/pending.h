@@ -2,8 +2,8 @@
  * What inspection keeps of an undecided flow: the classifier's state and, when more than one packet is needed, the first
  * bytes of each direction in order. From a bounded pool that all workers share (a flow may change hands), each through a
  * pool of its own with a small cache, returned at the verdict; a flow that is judged by its first payload packet never takes
- * any. Buffers grow 1, 2, 4, 8 KiB; a pool that is empty makes the flow be judged by what
- * is there (pending_exhausted).
+ * any. Buffers grow from 256 bytes to 8 KiB by doubling; a pool that is empty makes the flow be judged by what is there
+ * (pending_exhausted).
  *
  * TCP bytes are put in order here: up to DP_PENDING_SEGMENTS runs of bytes ahead of a gap are kept in the buffer at their
  * place, a fifth is forgotten. Where segments overlap the bytes that came first stay; if the later ones differ the stream is
@@ -20,8 +20,8 @@
 #include "dataplane/learn.h"
 
 #define DP_PENDING_SEGMENTS  4u /* runs of bytes ahead of a gap, per direction */
-#define DP_PENDING_CLASSES   4u /* buffers of 1, 2, 4, 8 KiB */
-#define DP_PENDING_MIN_BYTES 1024u
+#define DP_PENDING_CLASSES   6u /* buffers of 256 bytes to 8 KiB */
+#define DP_PENDING_MIN_BYTES 256u
 
 struct dp_stream {
     uint8_t *bytes;          /* first bytes of the direction, NULL = none kept */
