@@ -47,7 +47,8 @@ struct cl_verdict {
     X(referer)                                                                                                         \
     X(alpn)    /* first protocol offered, TLS and QUIC */                                                              \
     X(server)  /* server's software, SSH or HTTP or banner */                                                          \
-    X(version) /* protocol version spoken */
+    X(version) /* protocol version spoken */                                                                           \
+    X(ja4)     /* fingerprint of a TLS, QUIC or DTLS client's hello, when it is asked for */
 enum cl_text {
 #define X(name) CL_TEXT_##name,
     CL_TEXTS(X)
@@ -57,6 +58,7 @@ enum cl_text {
 const char *cl_text_name(enum cl_text text);
 
 struct cl_info {
+    bool wants_ja4; /* the engine's word to its inspectors */
     uint8_t size_bytes[CL_TEXT_COUNT];
     char text[CL_TEXT_COUNT][CL_TEXT_MAX_BYTES];
 };
@@ -94,6 +96,7 @@ struct cl_worker;
 struct cl_options {
     const char
         *pack_path; /* a compiled pack or a folder of pack sources; NULL = the pack that was built with the program */
+    bool ja4;       /* tell the JA4 of every hello; else only where the pack asks for one */
     bool inspectors_off;          /* patterns of the pack alone judge */
     uint16_t payload_packets_max; /* budget per direction before a flow falls back; default 8 */
 };

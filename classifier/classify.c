@@ -304,6 +304,17 @@ static void refine_by_host(const struct cl_engine *e, struct flow *f, const stru
         f->verdict.application = found;
 }
 
+/* A client that shows itself by its hello where no host tells the application. */
+static void refine_by_ja4(const struct cl_engine *e, struct flow *f, const struct cl_info *info)
+{
+    size_t size = info->size_bytes[CL_TEXT_ja4];
+    if (!size || !e->wants_ja4 || f->verdict.application)
+        return;
+    cl_protocol found = cl_hosts_find(&e->hosts, info->text[CL_TEXT_ja4], size);
+    if (found && is_carried_by(e, found, f->verdict.protocol))
+        f->verdict.application = found;
+}
+
 /* The protocol is set once; an application may come later. */
 static void apply_result(const struct cl_engine *e, struct flow *f, const struct cl_inspect_result *result)
 {
@@ -355,6 +366,7 @@ static enum cl_step run_inspector(struct cl_worker *w, struct flow *f, const str
         if (!f->verdict.protocol)
             return CL_UNDECIDED;
         refine_by_host(e, f, info);
+        refine_by_ja4(e, f, info);
         return final_or_done(e, packet);
     case CL_INSPECT_CONFIRMED:
     case CL_INSPECT_DONE:
@@ -362,6 +374,7 @@ static enum cl_step run_inspector(struct cl_worker *w, struct flow *f, const str
     }
     apply_result(e, f, &result);
     refine_by_host(e, f, info);
+    refine_by_ja4(e, f, info);
     return step == CL_INSPECT_DONE ? CL_DONE : final_or_done(e, packet);
 }
 
@@ -387,6 +400,7 @@ static enum cl_step settle(struct cl_worker *w, struct flow *f, struct candidate
         if (step == CL_UNDECIDED && best.confidence >= CONFIDENCE_CERTAIN) {
             set_verdict(e, f, best.rule, CL_METHOD_signature, best.confidence);
             refine_by_host(e, f, info);
+            refine_by_ja4(e, f, info);
             return CL_FINAL;
         }
         return step;
@@ -436,6 +450,7 @@ enum cl_step cl_inspect(struct cl_worker *worker, struct cl_state *state, const 
         cl_fallback(e, packet->ip_proto, packet->client_port, packet->server_port, true, verdict);
         return CL_DONE;
     }
+    info->wants_ja4 = e->wants_ja4;
     if (f->inspector)
         step = run_inspector(worker, f, packet, info);
     else if (f->verdict.protocol)

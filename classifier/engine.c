@@ -1,4 +1,5 @@
 #include "classifier/engine.h"
+#include "classifier/ja4.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -164,6 +165,9 @@ static void index_pack(struct cl_engine *e)
         if (pack->rules[i].later)
             e->has_later[pack->signatures[pack->rules[i].signature].over] = 1;
     plain_build(&e->plain, pack);
+    e->wants_ja4 = e->options.ja4;
+    for (uint32_t i = 0; i < pack->host_count; i++)
+        e->wants_ja4 |= ja4_is_text(pack->hosts[i].suffix);
     cl_hosts_build(&e->hosts, pack->hosts, pack->host_count);
     announce_index(e);
     e->info = (struct cl_pack_info){.name = pack->name,

@@ -29,6 +29,7 @@ struct cl_engine {
     struct cl_hosts hosts;
     struct plain_table plain;
     struct cl_pattern_target *targets; /* by pattern id */
+    bool wants_ja4;
     cl_protocol hint[CL_HINT_COUNT];
     cl_protocol announcer[CL_ANNOUNCERS_MAX];  /* protocols that announce_index() found, by its table */
     cl_protocol announced[CL_ANNOUNCED_COUNT]; /* what flows of a kind are called */

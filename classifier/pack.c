@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "classifier/inspect.h"
+#include "classifier/ja4.h"
 
 #define BLOCK_BYTES 65536u
 
@@ -376,6 +377,21 @@ static void print_names(FILE *out, const struct pack *pack, const struct cl_prot
         print_item(out, info->aliases[i]);
 }
 
+/* Host suffixes, or JA4 fingerprints, which stand in the same list. */
+static void print_hosts(FILE *out, const struct pack *pack, uint32_t entry, unsigned origin, bool ja4)
+{
+    const char *separator = NULL;
+    for (uint32_t i = 0; i < pack->host_count; i++) {
+        const struct pack_host *h = &pack->hosts[i];
+        if (h->application != entry || h->origin != origin || ja4_is_text(h->suffix) != ja4)
+            continue;
+        fputs(separator ? separator : ja4 ? "    ja4: [" : "    hosts: [", out);
+        print_quoted(out, h->suffix);
+        separator = ", ";
+    }
+    fputs(separator ? "]\n" : "", out);
+}
+
 /* What one origin brought to an entry: its definition, or what it adds. `marks` prints the origin's name. */
 static void print_part(FILE *out, const struct pack *pack, uint32_t index, unsigned origin, bool marks)
 {
@@ -399,14 +415,8 @@ static void print_part(FILE *out, const struct pack *pack, uint32_t index, unsig
             separator = ", ";
         }
     fputs(separator ? "]\n" : "", out);
-    separator = NULL;
-    for (uint32_t i = 0; i < pack->host_count; i++)
-        if (pack->hosts[i].application == index && pack->hosts[i].origin == origin) {
-            fputs(separator ? separator : "    hosts: [", out);
-            print_quoted(out, pack->hosts[i].suffix);
-            separator = ", ";
-        }
-    fputs(separator ? "]\n" : "", out);
+    print_hosts(out, pack, index, origin, false);
+    print_hosts(out, pack, index, origin, true);
     separator = "    signatures:\n";
     for (uint32_t i = 1; i < pack->signature_count; i++)
         if (is_of(pack, i, index, origin)) {

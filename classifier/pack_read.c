@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "classifier/ja4.h"
 #include "classifier/pack_source.h"
 
 #define MAX_FILES   1024u
@@ -48,7 +49,7 @@ static const struct yml_key protocol_keys[] = {
     {.name = NULL},
 };
 static const struct yml_key application_keys[] = {
-    ENTRY_KEYS, {.name = "hosts", .type = YML_TYPE_STRINGS}, {.name = NULL}};
+    ENTRY_KEYS, {.name = "hosts", .type = YML_TYPE_STRINGS}, {.name = "ja4", .type = YML_TYPE_STRINGS}, {.name = NULL}};
 
 /* What the engine itself falls back to; ids of Generic as SCA BB's are told. */
 static const struct pack_entry built_in[] = {
@@ -456,6 +457,32 @@ static void give_way(struct pack_source *s, struct pack_vector *entries)
     free(claims);
 }
 
+static void add_host(struct pack_source *s, const struct yml_node *node, const struct pack_entry *e,
+                     struct pack_vector *hosts)
+{
+    struct pack_host *host = pack_vector_add(hosts, sizeof *host);
+    *host = (struct pack_host){.suffix = pack_strdup(s->pack, node->text),
+                               .application = e->protocol,
+                               .origin = e->origin,
+                               .file = node->file,
+                               .line = node->line,
+                               .column = node->column};
+}
+
+/* Fingerprints stand among the hosts: no host has their form, and they are looked up in the same way. */
+static bool read_ja4(struct pack_source *s, const struct yml_node *node, const struct pack_entry *e,
+                     struct pack_vector *hosts)
+{
+    if (!ja4_is_text(node->text))
+        return yml_fail(s->error, node, "\"%.60s\", expected a JA4 as t13d1516h2_8daaf6152771_e5627efa2ab1",
+                        node->text);
+    for (const char *p = node->text; *p; p++)
+        if (isupper((unsigned char)*p))
+            return yml_fail(s->error, node, "\"%.60s\", expected it in lower case", node->text);
+    add_host(s, node, e, hosts);
+    return true;
+}
+
 static bool read_host(struct pack_source *s, const struct yml_node *node, const struct pack_entry *e,
                       struct pack_vector *hosts)
 {
@@ -464,13 +491,7 @@ static bool read_host(struct pack_source *s, const struct yml_node *node, const 
         strspn(node->text, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != length)
         return yml_fail(s->error, node, "\"%.60s\", expected a host suffix in lower case without a leading dot",
                         node->text);
-    struct pack_host *host = pack_vector_add(hosts, sizeof *host);
-    *host = (struct pack_host){.suffix = pack_strdup(s->pack, node->text),
-                               .application = e->protocol,
-                               .origin = e->origin,
-                               .file = node->file,
-                               .line = node->line,
-                               .column = node->column};
+    add_host(s, node, e, hosts);
     return true;
 }
 
@@ -642,7 +663,7 @@ static bool read_entries(struct pack_source *s, const struct pack_vector *entrie
             ok = ok && (e->continues || read_names(s, e, &p->info)) &&
                  (e->gives_way || read_strings(s, yml_get(e->node, "ports"), read_port, e, &ports)) &&
                  read_strings(s, yml_get(e->node, "hosts"), read_host, e, &hosts) &&
-                 collect_signatures(s, e, signatures);
+                 read_strings(s, yml_get(e->node, "ja4"), read_ja4, e, &hosts) && collect_signatures(s, e, signatures);
     }
     for (uint32_t i = 0; ok && i < entries->count; i++) {
         const struct pack_entry *e = (const struct pack_entry *)entries->items + i;

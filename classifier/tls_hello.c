@@ -1,5 +1,7 @@
 #include "classifier/tls_hello.h"
+
 #include "classifier/inspect_text.h"
+#include "classifier/ja4.h"
 
 enum { EXTENSION_SERVER_NAME = 0, EXTENSION_ALPN = 16, EXTENSION_SUPPORTED_VERSIONS = 43 };
 
@@ -95,9 +97,17 @@ static bool is_hello_version(uint16_t version, bool dtls)
     return dtls ? version >> 8 == 0xfe || version == 0x0100 : version >> 8 == 3 || version >> 8 == 0x7f;
 }
 
+static void set_ja4(struct cursor hello, bool dtls, struct cl_info *info)
+{
+    char text[JA4_BYTES];
+    if (!info->size_bytes[CL_TEXT_ja4] && ja4_of_hello(hello, dtls, text))
+        cl_info_set(info, CL_TEXT_ja4, text, sizeof text);
+}
+
 enum tls_hello tls_read_client_hello(struct cursor c, bool whole, bool dtls, struct cl_info *info,
                                      struct cl_inspect_result *result)
 {
+    const struct cursor hello = c;
     uint16_t version = cursor_be16(&c);
     cursor_skip(&c, 32);
     uint8_t session_size = cursor_u8(&c);
@@ -129,6 +139,8 @@ enum tls_hello tls_read_client_hello(struct cursor c, bool whole, bool dtls, str
         else if (type == EXTENSION_ALPN)
             read_alpn(extension, info, result);
     }
+    if (whole && info->wants_ja4)
+        set_ja4(hello, dtls, info);
     return at_end(whole);
 }
 

@@ -97,7 +97,7 @@ struct dp_config {
 
     struct {
         char pack[DP_PATH_BYTES]; /* "" = the pack that was built with the program */
-        bool inspectors;
+        bool inspectors, ja4;
         enum dp_checksums checksums;
         uint16_t payload_packets_max;
         uint32_t pending_megabytes; /* for the first payloads of undecided flows, all workers together */

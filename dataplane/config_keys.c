@@ -132,6 +132,10 @@ static const struct dp_key classification_keys[] = {
      "not. "
      "Traffic of this host itself (veth, loopback) has unfinished checksums.",
      .choices = checksums, .kind = DP_KEY_CHOICE, AT(classification.checksums)},
+    {"ja4", "false",
+     "The JA4 fingerprint of every TLS, QUIC and DTLS client is told among a flow's texts; about a microsecond a "
+     "hello.",
+     .kind = DP_KEY_SWITCH, AT(classification.ja4)},
     {"payload_packets_max", "8",
      "Packets with payload, per direction, after which a flow that nothing recognised gets its verdict by port or as "
      "generic.",

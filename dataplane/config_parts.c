@@ -17,6 +17,7 @@ void dp_config_classification(const struct dp_config *config, struct cl_options 
 {
     cl_options_init(ret_options);
     ret_options->pack_path = config->classification.pack[0] ? config->classification.pack : NULL;
+    ret_options->ja4 = config->classification.ja4;
     ret_options->inspectors_off = !config->classification.inspectors;
     ret_options->payload_packets_max = config->classification.payload_packets_max;
 }

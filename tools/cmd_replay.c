@@ -35,6 +35,7 @@ static const char help_text[] =
     "      --checksums ignore|check|drop  packets with wrong checksums (default ignore: captures of a host's own\n"
     "                           traffic have unfinished ones)\n"
     "      --inspectors on|off      off: the pack's patterns alone judge (default on)\n"
+    "      --ja4                    tell the JA4 fingerprint of TLS, QUIC and DTLS clients (info.ja4)\n"
     "      --capacity FLOWS         size of the flow table (default 1048576)\n"
     "      --seed N                 of the flow table's hash (default 1)\n"
     "  -q, --quiet                  no progress, no rates on stderr\n"
@@ -57,6 +58,7 @@ enum {
     OPT_PACK,
     OPT_INSPECTORS,
     OPT_CHECKSUMS,
+    OPT_JA4,
     OPT_CAPACITY,
     OPT_SEED,
     OPT_SPREAD
@@ -74,6 +76,7 @@ static const struct option long_options[] = {
     {"pack", required_argument, NULL, OPT_PACK},
     {"inspectors", required_argument, NULL, OPT_INSPECTORS},
     {"checksums", required_argument, NULL, OPT_CHECKSUMS},
+    {"ja4", no_argument, NULL, OPT_JA4},
     {"capacity", required_argument, NULL, OPT_CAPACITY},
     {"seed", required_argument, NULL, OPT_SEED},
     {"spread", required_argument, NULL, OPT_SPREAD}, /* for tests: right, or wrong worker first */
@@ -248,6 +251,9 @@ static int set_option(struct replay_command *c, int option, const char *value)
         return parse_choice("inspectors", value, "on", "off", &engine->classification.inspectors_off);
     case OPT_CHECKSUMS:
         return set_checksums(c, value);
+    case OPT_JA4:
+        engine->classification.ja4 = true;
+        return CLI_OK;
     case OPT_CAPACITY:
         return parse_number("capacity", value, 4096, 1ull << 31, &engine->flow_table.capacity_flows);
     case OPT_SEED:

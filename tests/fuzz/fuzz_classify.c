@@ -20,6 +20,7 @@ static void start(void)
     char error[512];
     struct cl_options options;
     cl_options_init(&options);
+    options.ja4 = true;
     engine = cl_engine_load(&options, error, sizeof error);
     worker = engine ? cl_worker_create(engine) : NULL;
     if (!worker)

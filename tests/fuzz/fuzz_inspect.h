@@ -35,6 +35,7 @@ static inline enum cl_inspect_step fuzz_packet(const struct cl_inspector *inspec
     packet.bytes = copy;
     packet.size_bytes = (uint32_t)size;
     memset(&flow->result, 0, sizeof(flow->result));
+    flow->info.wants_ja4 = true;
     enum cl_inspect_step step = inspector->inspect(scratch, flow->state, &packet, &flow->info, &flow->result);
     free(copy);
     fuzz_check(step <= CL_INSPECT_DONE && flow->result.protocol < CL_HINT_COUNT &&
