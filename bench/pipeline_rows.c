@@ -36,7 +36,7 @@ static void swap5(void *context, uint32_t begin)
         bench_swap5_burst(&loop->source, &loop->sink, &loop->worker->burst, at);
 }
 
-/* ---- the same stages, rte_hash in place of our table ---- */
+/* ---- the same stages, rte_hash in place of our table; it, too, has two bursts in flight: entries are fetched one ahead ---- */
 
 /* What the flow and account stages do for a decided flow, on the peer's entry. */
 static void touch_entry(struct dp_worker *worker, struct bench_entry *entry, const struct dp_view *view,
@@ -63,11 +63,10 @@ static void touch_entry(struct dp_worker *worker, struct bench_entry *entry, con
                  view->ip_bytes);
 }
 
-static void peer_burst(struct loop *loop, struct dp_burst *burst)
+static void peer_find(struct loop *loop, struct dp_burst *burst, int32_t ret_positions[])
 {
     uint8_t keys[DP_BURST_MAX][BENCH_PEER_KEY_BYTES];
     uint32_t hashes[DP_BURST_MAX];
-    int32_t positions[DP_BURST_MAX];
     struct dp_worker *worker = loop->worker;
     dp_stage_parse(worker, burst);
     dp_stage_route(worker, burst);
@@ -75,7 +74,12 @@ static void peer_burst(struct loop *loop, struct dp_burst *burst)
         bench_peer_key(&burst->view[i].key, keys[i]);
         hashes[i] = bench_peer_hash(burst->hash[i]);
     }
-    bench_rte_find(&loop->world->rte, keys, hashes, positions);
+    bench_rte_find(&loop->world->rte, keys, hashes, ret_positions);
+}
+
+static void peer_finish(struct loop *loop, struct dp_burst *burst, const int32_t positions[])
+{
+    struct dp_worker *worker = loop->worker;
     for (unsigned i = 0; i < DP_BURST_MAX; i++) {
         touch_entry(worker, &loop->world->rte.entries[positions[i]], &burst->view[i], burst->now_ns[i]);
         burst->outcome[i] = DP_OUTCOME_forwarded;
@@ -86,10 +90,18 @@ static void peer_burst(struct loop *loop, struct dp_burst *burst)
 static void peer(void *context, uint32_t begin)
 {
     struct loop *loop = context;
+    struct dp_burst *bursts = loop->worker->ahead;
+    int32_t positions[2][DP_BURST_MAX];
+    unsigned turn = 0;
     for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += DP_BURST_MAX) {
-        bench_source_burst(&loop->source, &loop->worker->burst, at, bench_now_ns());
-        peer_burst(loop, &loop->worker->burst);
+        bench_source_burst(&loop->source, &bursts[turn], at, bench_now_ns());
+        peer_find(loop, &bursts[turn], positions[turn]);
+        turn ^= 1;
+        if (at != begin)
+            peer_finish(loop, &bursts[turn], positions[turn]);
     }
+    turn ^= 1;
+    peer_finish(loop, &bursts[turn], positions[turn]);
 }
 
 /* ---- rows ---- */

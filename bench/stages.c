@@ -24,15 +24,15 @@ void bench_stages_burst(const struct bench_source *source, struct dp_worker *wor
     worker->held = burst;
     if (held) {
         dp_stage_route(worker, held);
-        if (held->now_ns[0] > worker->now_ns)
-            worker->now_ns = held->now_ns[0];
         TAKE(route);
         for (unsigned first = 0; first < held->count;) {
             unsigned end = dp_stage_flow(worker, held, first);
             TAKE(flow);
-            dp_stage_classify(worker, held, first, end);
+            if (held->has_rest)
+                dp_stage_classify(worker, held, first, end);
             TAKE(classify);
-            dp_stage_account(worker, held, first, end);
+            if (held->has_rest)
+                dp_stage_account(worker, held, first, end);
             TAKE(account);
             first = end;
         }

@@ -46,6 +46,7 @@ struct dp_burst {
     ft_slot slot[DP_BURST_MAX];     /* FT_SLOT_NONE: no flow */
     struct dp_view view[DP_BURST_MAX];
     uint64_t hash[DP_BURST_MAX]; /* ft_hash() of the key; valid when parsed */
+    bool has_rest;               /* the flow stage left packets to classify and account */
     uint32_t credited;           /* mask: packets that bring a credit along; credit[] is valid for these alone */
     struct dp_fragment_credit credit[DP_BURST_MAX];
 };
@@ -66,7 +67,7 @@ struct dp_worker;
 void dp_stage_parse(struct dp_worker *worker, struct dp_burst *burst);
 /* Has the memory fetch the flows of a parsed burst; a hint, some time after the parse stage and some before the flow stage. */
 void dp_stage_flow_prefetch(struct dp_worker *worker, const struct dp_burst *burst);
-/* Hands strays to their owners' rings and takes them out of the burst; names the flows of fragments. */
+/* Hands strays to their owners' rings and takes them out of the burst; names the flows of fragments; the worker's time. */
 void dp_stage_route(struct dp_worker *worker, struct dp_burst *burst);
 /*
  * Finds or makes the flows of packets [begin, count): key, TCP state, times, packet counts. A packet that changes nothing of a

@@ -177,35 +177,40 @@ static void touch(struct dp_worker *worker, struct dp_burst *burst, unsigned i, 
     burst->ordinal[i] = hot->packets[0] + hot->packets[1];
 }
 
-/* Nothing but counters to change: a decided flow, answered, open, not watched (judged.h), in time; of TCP an ACK of an established one. */
-static bool is_plain(const struct ft *flows, const struct ft_hot *hot, const struct dp_view *view, uint64_t now_ns)
+#define TCP_FIN_SYN_RST 0x07 /* without these ft_tcp_event() says ACK */
+
+/*
+ * The fast path: all that later stages would do for a plain packet, in one write of one line. Plain: there is nothing but
+ * counters to change; the flow is decided, answered, open, in time, announces no others and is not watched (judged.h); of
+ * TCP the packet is an ACK of an established one. False, and nothing done, when it is not, or when a count carries or a
+ * volume is to be looked at.
+ */
+static inline bool pass_plain(struct dp_worker *worker, struct dp_burst *burst, unsigned i, struct ft_hot *hot)
 {
     const unsigned want = FT_FLOW_DECIDED | FT_FLOW_ANSWERED;
     const unsigned refuse = FT_FLOW_FINISHED | FT_FLOW_RESET | FT_FLOW_ANNOUNCES | FT_FLOW_WATCHED;
-    if ((hot->flags & (want | refuse)) != want || ft_expired(flows, hot, now_ns))
-        return false;
-    return view->key.ip_proto != IP_PROTO_TCP ||
-           (hot->tcp_state == FT_TCP_ESTABLISHED && ft_tcp_event(view->tcp_flags) == FT_TCP_EVENT_ACK);
-}
-
-/* The fast path: all that later stages would do for a plain packet, in one write of one line. False when a count would carry. */
-static bool pass_plain(struct dp_worker *worker, struct dp_burst *burst, unsigned i, struct ft_hot *hot)
-{
+    const struct dp_engine *engine = worker->engine;
     const struct dp_view *view = &burst->view[i];
-    uint8_t from_server = view->swap ^ (hot->flags & FT_FLOW_CLIENT_ENDPOINT);
-    uint64_t bytes = hot->bytes[from_server] + view->ip_bytes;
-    uint32_t packets = hot->packets[from_server] + 1;
-    if (unlikely(!packets || bytes >> DP_VOLUME_CHECK_SHIFT != hot->bytes[from_server] >> DP_VOLUME_CHECK_SHIFT))
+    const uint64_t now_ns = burst->now_ns[i], last_ns = hot->last_ns, ip_bytes = view->ip_bytes;
+    const unsigned flags = hot->flags, from_server = view->swap ^ (flags & FT_FLOW_CLIENT_ENDPOINT);
+    const uint64_t old_bytes = hot->bytes[from_server], bytes = old_bytes + ip_bytes;
+    const uint32_t packets = hot->packets[from_server] + 1;
+    bool is_ack = hot->tcp_state == FT_TCP_ESTABLISHED && !(view->tcp_flags & TCP_FIN_SYN_RST);
+    if (unlikely((flags & (want | refuse)) != want || ft_expired(engine->flows, hot, now_ns) || !packets ||
+                 (bytes ^ old_bytes) >> DP_VOLUME_CHECK_SHIFT))
         return false;
+    if (unlikely(view->key.ip_proto == IP_PROTO_TCP && !is_ack))
+        return false;
+    const unsigned down = from_server ^ ft_flow_up_direction(hot);
+    uint64_t *usage = &worker->usage[flags >> FT_FLOW_LINK_SHIFT][engine->service_of[hot->name]].bytes[down];
+
     ft_write_begin(hot);
     FT_SET(hot->packets[from_server], packets);
     FT_SET(hot->bytes[from_server], bytes);
-    if (burst->now_ns[i] > hot->last_ns)
-        FT_SET(hot->last_ns, burst->now_ns[i]);
+    if (now_ns > last_ns)
+        FT_SET(hot->last_ns, now_ns);
     ft_write_end(hot);
-    unsigned down = from_server ^ ft_flow_up_direction(hot);
-    struct dp_usage *usage = &worker->usage[hot->flags >> FT_FLOW_LINK_SHIFT][worker->engine->service_of[hot->name]];
-    DP_COUNT(usage->bytes[down], view->ip_bytes);
+    DP_COUNT(*usage, ip_bytes);
     burst->outcome[i] = DP_OUTCOME_forwarded;
     return true;
 }
@@ -232,6 +237,7 @@ unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigne
     ft_slot slots[DP_BURST_MAX];
     uint8_t index[DP_BURST_MAX];
     unsigned count = 0;
+    burst->has_rest = false;
     for (unsigned i = begin; i < burst->count; i++) {
         if (burst->outcome[i] != DP_OUTCOME_NONE)
             continue;
@@ -250,8 +256,7 @@ unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigne
             ft_lookup_bulk(flows, &keys[k], &hashes[k], 1, &slots[k]);
         if (likely(slots[k] != FT_SLOT_NONE)) {
             struct ft_hot *hot = ft_hot(flows, slots[k]);
-            if (is_plain(flows, hot, view, burst->now_ns[i]) && likely(!(burst->credited & 1u << i)) &&
-                pass_plain(worker, burst, i, hot))
+            if (likely(!(burst->credited & 1u << i)) && likely(pass_plain(worker, burst, i, hot)))
                 continue;
         }
         if (slots[k] != FT_SLOT_NONE && begins_anew(worker, ft_hot(flows, slots[k]), view, burst->now_ns[i])) {
@@ -273,6 +278,7 @@ unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigne
             changed = true;
         }
         touch(worker, burst, i, slots[k]);
+        burst->has_rest = true;
     }
     return burst->count;
 }

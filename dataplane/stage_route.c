@@ -79,6 +79,7 @@ void dp_stage_route(struct dp_worker *worker, struct dp_burst *burst)
 {
     if (unlikely(atomic_load_explicit(&worker->engine->move.number, memory_order_acquire) != worker->move.number))
         dp_owner_see(worker);
+    uint64_t now_ns = worker->now_ns;
     for (unsigned i = 0; i < burst->count; i++) {
         if (burst->outcome[i] != DP_OUTCOME_NONE)
             continue;
@@ -90,7 +91,10 @@ void dp_stage_route(struct dp_worker *worker, struct dp_burst *burst)
             /* As a stray it was given to the owner of its addresses, which is that of its flow by chance alone. */
             is_stray &= burst->shard[i] == addresses_shard;
         }
-        if (!is_ours(worker, burst->shard[i], is_stray))
+        if (unlikely(!is_ours(worker, burst->shard[i], is_stray)))
             send_away(worker, burst, i, worker->owner[burst->shard[i]]);
+        else if (burst->now_ns[i] > now_ns) /* a stray's time says nothing of what else is on its way to us */
+            now_ns = burst->now_ns[i];
     }
+    worker->now_ns = RTE_MAX(now_ns, worker->now_ns);
 }

@@ -6,14 +6,12 @@
 static void pipeline(struct dp_worker *worker, struct dp_burst *burst)
 {
     dp_stage_route(worker, burst);
-    /* By our own packets alone: a stray's time says nothing of what else is on its way to us. */
-    for (unsigned i = 0; i < burst->count; i++)
-        if (burst->outcome[i] == DP_OUTCOME_NONE && burst->now_ns[i] > worker->now_ns)
-            worker->now_ns = burst->now_ns[i];
     for (unsigned begin = 0; begin < burst->count;) {
         unsigned end = dp_stage_flow(worker, burst, begin);
-        dp_stage_classify(worker, burst, begin, end);
-        dp_stage_account(worker, burst, begin, end);
+        if (burst->has_rest) {
+            dp_stage_classify(worker, burst, begin, end);
+            dp_stage_account(worker, burst, begin, end);
+        }
         begin = end;
     }
     dp_stage_sink(worker, burst);
