@@ -6,8 +6,9 @@
  * another moment of it, so that the work comes evenly.
  *
  * Ticks are compared as differences: right while a due time is less than 2^15 ticks away. It is at most TICKS_AHEAD
- * ahead when set (a longer time-out is met in several looks), and a round that comes TICKS_LATE after the last one
- * takes all flows for due.
+ * ahead when set (a longer time-out is met in several looks). When a round comes TICKS_LATE after the last one, or the
+ * clock was set back, due times say nothing: what is left of the round and all of the next one take every flow for due.
+ * That costs no call more than its budget, and a clock that jumps to and fro keeps no round from its end.
  */
 #include <emmintrin.h>
 
@@ -39,17 +40,6 @@ void ft_due(struct ft *ft, const struct ft_shard *shard, ft_slot slot)
     ft->due[slot] = due_of_tick(due_ns >> ft->tick_shift);
 }
 
-/* All flows of the shard are due: what their due times say was said by another clock, or too long ago. */
-static void all_due(struct ft *ft, struct ft_shard *shard, uint64_t tick)
-{
-    uint16_t before = due_of_tick(tick - FT_DUE_FIRST - 1);
-    for (uint32_t chunk = shard->first; chunk != FT_CHUNK_NONE; chunk = ft->chunks[chunk].next) {
-        uint16_t *due = ft->due + ((size_t)chunk << ft->chunk_shift);
-        for (uint32_t i = 0; i < ft->chunks[chunk].fresh; i++)
-            due[i] = due[i] < FT_DUE_FIRST ? due[i] : before;
-    }
-}
-
 static void begin_round(struct ft_shard *shard, uint64_t tick)
 {
     shard->sweep_tick = tick;
@@ -65,12 +55,24 @@ static void set_clock(struct ft *ft, struct ft_shard *shard, uint64_t now_ns)
     bool is_back = now_ns < shard->clock_ns && shard->clock_ns - now_ns > FT_CLOCK_BACK_NS;
     if (is_back || now_ns > shard->clock_ns) /* stamps of captures swing back by a little */
         shard->clock_ns = now_ns;
+    bool is_over = shard->sweep_chunk == FT_CHUNK_NONE;
     if (unlikely(is_back || round_tick > shard->sweep_tick + TICKS_LATE)) {
-        all_due(ft, shard, now_ns >> ft->tick_shift);
-        begin_round(shard, round_tick);
-    } else if (shard->sweep_chunk == FT_CHUNK_NONE && round_tick > shard->sweep_tick) {
+        shard->all_due_rounds = shard->first == FT_CHUNK_NONE ? 0 : is_over ? 1 : 2;
+        shard->sweep_tick = round_tick;
+        if (is_over)
+            begin_round(shard, round_tick);
+    } else if (is_over && (round_tick > shard->sweep_tick || shard->all_due_rounds)) {
         begin_round(shard, round_tick);
     }
+}
+
+/* Goes on to the next chunk; counts the round when that was the last. */
+static void next_chunk(const struct ft *ft, struct ft_shard *shard)
+{
+    shard->sweep_chunk = ft->chunks[shard->sweep_chunk].next;
+    shard->sweep_index = 0;
+    if (shard->sweep_chunk == FT_CHUNK_NONE && shard->all_due_rounds)
+        shard->all_due_rounds--;
 }
 
 /* A flow stamped by a clock that was set back since starts its time-out anew: neither ends early nor lives for ever. */
@@ -84,6 +86,7 @@ static void restamp(struct ft_hot *hot, uint64_t now_ns)
 struct sweep {
     uint64_t now_ns;
     uint16_t tick;
+    bool is_all_due;
     unsigned budget_slots;
     ft_slot *slots;
     unsigned size;
@@ -102,15 +105,17 @@ static void look(struct ft *ft, const struct ft_shard *shard, ft_slot slot, stru
         ft_due(ft, shard, slot);
 }
 
-/* Bit i: the flow of slot i of 16 is due before the tick. */
-static uint32_t due_before(const uint16_t due[GROUP_SLOTS], uint16_t tick)
+/* Bit i: the flow of slot i of 16 is due before the tick, or there is one and all are due. */
+static uint32_t due_before(const uint16_t due[GROUP_SLOTS], uint16_t tick, bool is_all_due)
 {
-    __m128i now = _mm_set1_epi16((short)tick), first = _mm_set1_epi16(FT_DUE_FIRST - 1), zero = _mm_setzero_si128();
+    __m128i now = _mm_set1_epi16((short)tick), all = _mm_set1_epi16((short)-is_all_due),
+            first = _mm_set1_epi16(FT_DUE_FIRST - 1), zero = _mm_setzero_si128();
     __m128i is_due[2];
     for (unsigned half = 0; half < 2; half++) {
         __m128i dues = _mm_load_si128((const __m128i *)(const void *)(due + half * 8));
         __m128i is_mark = _mm_cmpeq_epi16(_mm_subs_epu16(dues, first), zero);
-        is_due[half] = _mm_andnot_si128(is_mark, _mm_cmpgt_epi16(_mm_sub_epi16(now, dues), zero));
+        __m128i is_before = _mm_cmpgt_epi16(_mm_sub_epi16(now, dues), zero);
+        is_due[half] = _mm_andnot_si128(is_mark, _mm_or_si128(is_before, all));
     }
     return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(is_due[0], is_due[1]));
 }
@@ -128,7 +133,8 @@ static unsigned gather(const struct ft *ft, struct ft_shard *shard, struct sweep
     while (index < end && count < size && sweep->budget_slots > count) {
         uint32_t group = index - index % GROUP_SLOTS;
         rte_prefetch_non_temporal(ft->due + base + group + 8 * GROUP_SLOTS);
-        uint32_t due = due_before(ft->due + base + group, sweep->tick) & ~0u << (index % GROUP_SLOTS);
+        uint32_t due =
+            due_before(ft->due + base + group, sweep->tick, sweep->is_all_due) & ~0u << (index % GROUP_SLOTS);
         index = group + GROUP_SLOTS;
         if (!due)
             sweep->budget_slots--;
@@ -158,6 +164,7 @@ unsigned ft_sweep(struct ft *ft, uint8_t shard_number, uint64_t now_ns, unsigned
     set_clock(ft, shard, now_ns);
     struct sweep sweep = {.now_ns = now_ns,
                           .tick = (uint16_t)(shard->clock_ns >> ft->tick_shift),
+                          .is_all_due = shard->all_due_rounds,
                           .budget_slots = budget_slots,
                           .slots = ret_slots,
                           .size = size};
@@ -168,10 +175,8 @@ unsigned ft_sweep(struct ft *ft, uint8_t shard_number, uint64_t now_ns, unsigned
         for (unsigned i = 0; i < count; i++)
             look(ft, shard, due[i], &sweep);
         FT_COUNT(shard->swept, count);
-        if (shard->sweep_index >= ft->chunks[shard->sweep_chunk].fresh) {
-            shard->sweep_chunk = ft->chunks[shard->sweep_chunk].next;
-            shard->sweep_index = 0;
-        }
+        if (shard->sweep_index >= ft->chunks[shard->sweep_chunk].fresh)
+            next_chunk(ft, shard);
     }
     FT_COUNT(shard->expired, sweep.found);
     return sweep.found;
@@ -179,5 +184,5 @@ unsigned ft_sweep(struct ft *ft, uint8_t shard_number, uint64_t now_ns, unsigned
 
 bool ft_sweep_is_over(const struct ft *ft, uint8_t shard)
 {
-    return ft->shards[shard].sweep_chunk == FT_CHUNK_NONE;
+    return ft->shards[shard].sweep_chunk == FT_CHUNK_NONE && !ft->shards[shard].all_due_rounds;
 }

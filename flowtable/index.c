@@ -8,6 +8,16 @@
 /* Buckets looked at in search of a displacement: bounds the cost of one insert. */
 #define DISPLACE_NODES_MAX 64u
 
+/*
+ * The tags of a bucket that another owner may be writing: those that are only fetched ahead. Each half is one load; two,
+ * rather than one of 16 bytes, since that is what C calls atomic.
+ */
+static inline __m128i load_tags(const struct ft_bucket *bucket)
+{
+    const uint64_t *halves = (const uint64_t *)(const void *)bucket->tag;
+    return _mm_set_epi64x((long long)FT_GET(halves[1]), (long long)FT_GET(halves[0]));
+}
+
 /* Bit i: place i has the tag. The owner's plain read: nobody else writes. */
 static inline uint32_t places_of(const struct ft_bucket *bucket, uint16_t tag)
 {
@@ -69,27 +79,32 @@ ft_slot ft_index_find(const struct ft *ft, const struct ft_key *key, uint64_t ha
  */
 static inline ft_slot candidate(const struct ft_bucket *bucket, uint16_t tag, bool *ret_found)
 {
-    __m128i tags = _mm_load_si128((const __m128i *)(const void *)bucket->tag);
     /* Two bits a place. */
-    uint32_t bits = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag)));
+    uint32_t bits = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi16(load_tags(bucket), _mm_set1_epi16((short)tag)));
     *ret_found = bits != 0;
-    return bucket->slot[(unsigned)__builtin_ctz(bits | 1u << 14) / 2];
+    return FT_GET(bucket->slot[(unsigned)__builtin_ctz(bits | 1u << 14) / 2]);
 }
 
-/* All of the key but an IPv6 flow's addresses; without branches. */
+/*
+ * All of the key but an IPv6 flow's addresses; without branches. Relaxed loads: a bucket without the tag gives a slot
+ * that may be another owner's by now.
+ */
 static inline bool hot_matches(const struct ft_hot *hot, const struct ft_key *key)
 {
+    static_assert(offsetof(struct ft_hot, addr_v4) % 8 == 0 && offsetof(struct ft_hot, port_be16) % 8 == 0 &&
+                      offsetof(struct ft_hot, is_v6) == offsetof(struct ft_hot, ip_proto) + 1,
+                  "whole words");
     uint32_t low, high;
-    uint64_t addr, ports, hot_addr, hot_ports;
-    uint16_t last, hot_last;
+    uint64_t addr, ports;
+    uint16_t last;
     memcpy(&low, key->addr[0], 4);
     memcpy(&high, key->addr[1], 4);
     memcpy(&ports, key->port_be16, 8);
     memcpy(&last, &key->ip_proto, 2);
     addr = ((uint64_t)high << 32 | low) & ((uint64_t)key->is_v6 - 1);
-    memcpy(&hot_addr, hot->addr_v4, 8);
-    memcpy(&hot_ports, hot->port_be16, 8);
-    memcpy(&hot_last, &hot->ip_proto, 2);
+    uint64_t hot_addr = FT_GET(*(const uint64_t *)(const void *)hot->addr_v4);
+    uint64_t hot_ports = FT_GET(*(const uint64_t *)(const void *)hot->port_be16);
+    uint16_t hot_last = FT_GET(*(const uint16_t *)(const void *)&hot->ip_proto);
     return ((addr ^ hot_addr) | (ports ^ hot_ports) | (uint64_t)(last ^ hot_last)) == 0;
 }
 
@@ -124,7 +139,7 @@ static inline struct candidates find_candidates(const struct ft *ft, const struc
         rte_prefetch0(&ft->arrays.hot[ret_slots[i]]);
         candidates.v6 |= (uint32_t)keys[i].is_v6 << i;
         candidates.found |= (uint32_t)is_found << i;
-        candidates.second |= (uint32_t)(!is_found & (bucket->overflow != 0)) << i;
+        candidates.second |= (uint32_t)(!is_found & (FT_GET(bucket->overflow) != 0)) << i;
     }
     for (uint32_t left = candidates.v6 & candidates.found; left; left &= left - 1)
         rte_prefetch0(&ft->v6[ret_slots[first_place(left)]]);

@@ -213,8 +213,11 @@ static bool view_find(struct ft *ft, const struct ft_bucket *bucket, uint16_t ta
     for (unsigned place = 0; place < FT_BUCKET_PLACES; place++) {
         if (FT_GET(bucket->tag[place]) != tag)
             continue;
+        ft_slot slot = FT_GET(bucket->slot[place]);
+        /* All the flow's lines at once, whatever the processor guesses of what the copy goes through. */
+        ft_slot_prefetch(ft, slot, key->is_v6 ? FT_V6 : FT_V4);
         /* Whatever the bucket said, a copy under the slot's sequence that holds the key is the flow. */
-        if (ft_read(ft, FT_GET(bucket->slot[place]), ret_flow) && memcmp(&ret_flow->key, key, sizeof *key) == 0)
+        if (ft_read(ft, slot, ret_flow) && memcmp(&ret_flow->key, key, sizeof *key) == 0)
             return true;
     }
     return false;

@@ -135,25 +135,27 @@ static void set_sizes(struct ft *ft, const struct ft_config *config)
 }
 
 /* Takes the next array out of the reserved range; with no range yet (first pass) only adds up the sizes. */
-static void *carve(struct ft *ft, size_t *offset, uint64_t size)
+static void *carve(struct ft *ft, size_t *offset, uint64_t size, uint64_t alignment)
 {
+    *offset = (*offset + alignment - 1) & ~(alignment - 1);
     void *array = ft->memory ? (uint8_t *)ft->memory + *offset : NULL;
-    *offset += (size + HUGEPAGE_BYTES - 1) & ~(HUGEPAGE_BYTES - 1);
+    *offset += size;
     return array;
 }
 
+/* Where only some of an array's pages are touched, others' do not share them; small arrays share theirs. */
 static size_t lay_out(struct ft *ft)
 {
     uint64_t slots = (uint64_t)ft->chunk_count << ft->chunk_shift;
     size_t offset = 0;
-    ft->buckets = carve(ft, &offset, (uint64_t)ft->shard_buckets * FT_SHARDS * sizeof *ft->buckets);
-    ft->arrays.hot = carve(ft, &offset, slots * sizeof *ft->arrays.hot);
-    ft->arrays.cold = carve(ft, &offset, slots * sizeof *ft->arrays.cold);
-    ft->due = carve(ft, &offset, slots * sizeof *ft->due);
-    ft->chunks = carve(ft, &offset, (uint64_t)ft->chunk_count * sizeof *ft->chunks);
-    ft->owners = carve(ft, &offset, (uint64_t)ft->chunk_count * sizeof *ft->owners);
-    ft->v6 = carve(ft, &offset, slots * sizeof *ft->v6);
-    return offset;
+    ft->buckets = carve(ft, &offset, (uint64_t)ft->shard_buckets * FT_SHARDS * sizeof *ft->buckets, HUGEPAGE_BYTES);
+    ft->owners = carve(ft, &offset, (uint64_t)ft->chunk_count * sizeof *ft->owners, RTE_CACHE_LINE_SIZE);
+    ft->chunks = carve(ft, &offset, (uint64_t)ft->chunk_count * sizeof *ft->chunks, RTE_CACHE_LINE_SIZE);
+    ft->due = carve(ft, &offset, slots * sizeof *ft->due, RTE_CACHE_LINE_SIZE);
+    ft->arrays.hot = carve(ft, &offset, slots * sizeof *ft->arrays.hot, HUGEPAGE_BYTES);
+    ft->arrays.cold = carve(ft, &offset, slots * sizeof *ft->arrays.cold, HUGEPAGE_BYTES);
+    ft->v6 = carve(ft, &offset, slots * sizeof *ft->v6, HUGEPAGE_BYTES);
+    return (offset + HUGEPAGE_BYTES - 1) & ~(HUGEPAGE_BYTES - 1);
 }
 
 static bool reserve(struct ft *ft, bool hugepages, char *error, size_t error_size)

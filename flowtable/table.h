@@ -254,8 +254,9 @@ static inline bool ft_expired(const struct ft *ft, const struct ft_hot *hot, uin
  * costs one of the budget, and so do 16 slots passed over. The caller reports each flow found and calls ft_remove(); one
  * that it keeps alive it may give to ft_set_timeout_class(), else it is found again in the next round. Returns how many
  * it found. Also reclaims freed slots (at most 256 a call), keeps the margin of free slots, and answers copy requests.
- * Cost: about 10 ns a flow looked at, 2 ns for 16 slots passed over; 20 ns when the shard's round is over. A clock that
- * was set back, or more than half an hour forward, costs 1 ns for 16 slots of the shard once.
+ * Cost: about 10 ns a flow looked at, 2 ns for 16 slots passed over; 20 ns when the shard's round is over. After a clock
+ * that was set back by more than FT_CLOCK_BACK_NS, or came more than half an hour later, every flow of the shard is
+ * looked at, within the budget of the calls that follow.
  */
 unsigned ft_sweep(struct ft *ft, uint8_t shard, uint64_t now_ns, unsigned budget_slots, ft_slot ret_slots[],
                   unsigned size);

@@ -119,7 +119,8 @@ struct ft_shard {
     uint32_t chunks[FT_FAMILIES];
     uint32_t sweep_chunk; /* where ageing goes on; FT_CHUNK_NONE: its round is over */
     uint32_t sweep_index;
-    uint64_t sweep_tick; /* in which the round began */
+    uint64_t sweep_tick;     /* in which the round began */
+    uint32_t all_due_rounds; /* which take every flow for due, the present one included */
 
     /* Slots waiting for readers, oldest first, in blocks (struct ft_waiting): those of batches[], then waiting_open more.
      */
@@ -247,7 +248,7 @@ static inline bool ft_slot_holds(const struct ft *ft, ft_slot slot, const struct
     return memcmp(hot->addr_v4[0], key->addr[0], 4) == 0 && memcmp(hot->addr_v4[1], key->addr[1], 4) == 0;
 }
 
-/* For a flow to be written there. */
+/* The lines of a flow, to be read or written. */
 static inline void ft_slot_prefetch(const struct ft *ft, ft_slot slot, unsigned family)
 {
     rte_prefetch0(&ft->arrays.hot[slot]);

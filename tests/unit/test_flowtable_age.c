@@ -169,3 +169,42 @@ Test(flowtable_age, one_wrong_stamp_keeps_no_flow)
     cr_assert_eq(ft_hot(ft, slot)->last_ns, now_ns + 40 * NS);
     ft_destroy(ft);
 }
+
+/* Every flow is looked at after a jump, no call looks at more than its budget, and rounds come to their ends. */
+static void jump(uint64_t first_ns, uint64_t step_ns, unsigned budget_slots)
+{
+    enum { FLOWS = 3000, CALLS = 2000 };
+    struct ft_config config = test_config(1000000);
+    config.unanswered_share_pct = 100;
+    struct ft *ft = create(&config);
+    uint64_t stream = 43, now_ns = first_ns, swept = 0;
+    ft_slot found[32];
+    cr_assert_eq(sweep_all(ft, 1, now_ns, found, 32), 0);
+    for (unsigned i = 0; i < FLOWS; i++) {
+        struct ft_key key = key_of_shard(1, &stream);
+        set_class(ft, must_insert(ft, &key, i, now_ns), FT_TIMEOUT_tcp_established);
+    }
+    cr_assert_eq(stats_of(ft).swept, 0);
+    now_ns += step_ns;
+    for (unsigned call = 0; call < CALLS; call++) {
+        cr_assert_eq(ft_sweep(ft, 1, now_ns, budget_slots, found, 32), 0);
+        cr_assert_leq(stats_of(ft).swept - swept, budget_slots);
+        swept = stats_of(ft).swept;
+    }
+    cr_assert_eq(swept, FLOWS, "once each: their due times are of the new clock now");
+    cr_assert(ft_sweep_is_over(ft, 1));
+    /* To and fro, a day with every call: a round goes on from where it is, so it comes to its last chunk. */
+    bool is_through = false;
+    for (unsigned call = 0; call < CALLS && !is_through; call++) {
+        ft_sweep(ft, 1, now_ns + (call & 1 ? 0 : 86400 * NS), budget_slots, found, 32);
+        is_through = ft->shards[1].sweep_chunk == ft->shards[1].last;
+    }
+    cr_assert(is_through);
+    ft_destroy(ft);
+}
+
+Test(flowtable_age, a_clock_that_jumps_costs_no_call_more_than_its_budget)
+{
+    jump(100000 * NS, 3000 * NS, 64);
+    jump(100000 * NS, (uint64_t)-50000 * NS, 64);
+}
