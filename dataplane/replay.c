@@ -21,6 +21,7 @@ struct runner {
     struct dp_worker *worker;
     struct rte_ring *input;                        /* producer: reader; consumer: worker */
     _Atomic uint64_t finished __rte_cache_aligned; /* packets that ended here; w: worker, release; r: reader, acquire */
+    _Atomic unsigned aged;                         /* number of the age_request that it has done; same pairing */
     _Atomic unsigned closed;                       /* number of dp_replay_finish() that it has done; same pairing */
 };
 
@@ -39,6 +40,9 @@ struct dp_replay {
     size_t step_count, step_capacity;
     bool threaded;
     struct runner *runners;
+    uint8_t spread[FT_SHARDS];      /* whom the reader gives a shard's packets to, whoever owns it */
+    uint64_t settled_ns;            /* the clock when nothing was on its way; r: workers after age_request */
+    _Atomic unsigned age_request;   /* w: reader, release; r: workers, acquire */
     _Atomic unsigned close_request; /* w: reader, release; r: workers, acquire */
     _Atomic unsigned running;       /* worker threads; w: workers, release, when they leave; r: reader, acquire */
 };
@@ -128,10 +132,8 @@ static unsigned take_input(struct runner *runner)
         burst->link_type[i] = meta->link_type;
     }
     unsigned count = burst->count;
-    if (count) {
+    if (count)
         dp_worker_receive(runner->worker, burst);
-        dp_worker_housekeeping(runner->worker, 0);
-    }
     return count;
 }
 
@@ -145,7 +147,13 @@ static int worker_main(void *context)
             atomic_store_explicit(&runner->finished, outcomes_of(runner->worker), memory_order_release);
             continue;
         }
-        unsigned request = atomic_load_explicit(&replay->close_request, memory_order_acquire);
+        unsigned request = atomic_load_explicit(&replay->age_request, memory_order_acquire);
+        if (request != atomic_load_explicit(&runner->aged, memory_order_relaxed)) {
+            for (unsigned portion = 0; portion < FT_SHARDS; portion++)
+                dp_worker_housekeeping(runner->worker, replay->settled_ns); /* written before age_request was */
+            atomic_store_explicit(&runner->aged, request, memory_order_release);
+        }
+        request = atomic_load_explicit(&replay->close_request, memory_order_acquire);
         if (request != atomic_load_explicit(&runner->closed, memory_order_relaxed)) {
             dp_worker_close_all(runner->worker, replay->now_ns); /* written before close_request was */
             atomic_store_explicit(&runner->closed, request, memory_order_release);
@@ -195,6 +203,7 @@ struct dp_replay *dp_replay_create(struct dp_engine *engine, const struct dp_rep
     replay->options = *options;
     replay->runners = runners;
     replay->threaded = count > 1;
+    memcpy(replay->spread, engine->owner, sizeof replay->spread);
     for (unsigned i = 0; i < count; i++) {
         runners[i].replay = replay;
         runners[i].worker = engine->workers[i];
@@ -261,17 +270,53 @@ static bool announces(const struct dp_replay *replay, const struct rte_mbuf *mbu
     return bytes && cl_may_announce(view->key.ip_proto, bytes, size_bytes);
 }
 
+/*
+ * Ageing, from time to time, when nothing is on its way: a worker's own clock says nothing of what other workers will give it,
+ * and flows that end at the same moment for any number of workers are reported at the same moment.
+ */
+static void settle(struct dp_replay *replay)
+{
+    if (replay->now_ns - replay->settled_ns < DP_SWEEP_ROUND_NS)
+        return;
+    wait_in_flight(replay, 0);
+    replay->settled_ns = replay->now_ns;
+    unsigned request = atomic_fetch_add_explicit(&replay->age_request, 1, memory_order_release) + 1;
+    for (unsigned i = 0; i < replay->engine->config.worker_count; i++)
+        while (atomic_load_explicit(&replay->runners[i].aged, memory_order_acquire) != request) {
+            take_events(replay);
+            sched_yield();
+        }
+}
+
+static void wait_for_move(struct dp_replay *replay)
+{
+    while (dp_owner_state(replay->engine) != DP_MOVE_IDLE) {
+        take_events(replay);
+        sched_yield();
+    }
+}
+
+static void rotate(struct dp_replay *replay, uint8_t shard)
+{
+    struct dp_engine *engine = replay->engine;
+    wait_for_move(replay);
+    dp_owner_move(engine, shard, (engine->owner[shard] + 1u) % engine->config.worker_count, false);
+}
+
 /* As a NIC with symmetric RSS: by the shard; fragments by their addresses; what is no flow to the first worker. */
 static void feed(struct dp_replay *replay, struct rte_mbuf *mbuf, uint64_t now_ns, enum dp_link_type link_type)
 {
     struct dp_engine *engine = replay->engine;
     struct dp_view view;
     unsigned target = 0;
+    uint8_t shard = 0;
     dp_parse(mbuf, link_type, &view);
     bool ordered = announces(replay, mbuf, &view);
     bool fragment = view.result == DP_PARSE_ok && (view.flags & DP_VIEW_FRAGMENT);
-    if (view.result == DP_PARSE_ok)
-        target = engine->owner[fragment ? dp_fragment_shard(&view) : ft_shard_of(&view.key)];
+    if (view.result == DP_PARSE_ok) {
+        shard = fragment ? dp_fragment_shard(&view) : ft_shard_of(&view.key);
+        target = replay->spread[shard];
+    }
     if (replay->options.spread_wrong)
         target = (target + 1) % engine->config.worker_count;
 
@@ -282,9 +327,12 @@ static void feed(struct dp_replay *replay, struct rte_mbuf *mbuf, uint64_t now_n
     meta->side = DP_SIDES;
     meta->link_type = (uint8_t)link_type;
     ordered |= fragment;
+    settle(replay);
     wait_in_flight(replay, ordered ? 0 : IN_FLIGHT_MAX - 1);
     rte_ring_sp_enqueue(replay->runners[target].input, mbuf);
     replay->sent++;
+    if (replay->options.rotate_packets && replay->number % replay->options.rotate_packets == 0)
+        rotate(replay, shard);
     if (ordered)
         wait_in_flight(replay, 0);
 }
@@ -304,7 +352,7 @@ static void run_inline(struct dp_replay *replay, struct rte_mbuf *const mbufs[],
     }
     burst->count = count;
     dp_worker_receive(worker, burst);
-    dp_worker_housekeeping(worker, 0);
+    dp_worker_housekeeping(worker, replay->now_ns);
     take_events(replay);
 }
 
@@ -367,6 +415,7 @@ uint64_t dp_replay_finish(struct dp_replay *replay)
         dp_worker_close_all(engine->workers[0], replay->now_ns);
     } else {
         wait_in_flight(replay, 0);
+        wait_for_move(replay);
         unsigned request = atomic_fetch_add_explicit(&replay->close_request, 1, memory_order_release) + 1;
         for (unsigned i = 0; i < engine->config.worker_count; i++)
             while (atomic_load_explicit(&replay->runners[i].closed, memory_order_acquire) != request) {
@@ -383,6 +432,7 @@ void dp_replay_reset(struct dp_replay *replay)
 {
     replay->now_ns = replay->number = replay->sent = replay->offset_ns = 0;
     replay->step_count = 0;
+    replay->settled_ns = 0;
     dp_learning_clear(&replay->engine->learning);
     for (unsigned i = 0; i < replay->engine->config.worker_count; i++) {
         struct dp_worker *worker = replay->engine->workers[i];

@@ -221,7 +221,7 @@ void dp_stage_flow_prefetch(struct dp_worker *worker, const struct dp_burst *bur
     uint64_t hashes[DP_BURST_MAX];
     unsigned count = 0;
     for (unsigned i = 0; i < burst->count; i++) {
-        if (burst->outcome[i] != DP_OUTCOME_NONE || worker->engine->owner[burst->shard[i]] != worker->number)
+        if (burst->outcome[i] != DP_OUTCOME_NONE || worker->owner[burst->shard[i]] != worker->number)
             continue;
         keys[count] = burst->view[i].key;
         hashes[count++] = burst->hash[i];

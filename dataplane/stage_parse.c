@@ -37,7 +37,7 @@ void dp_stage_parse(struct dp_worker *worker, struct dp_burst *burst)
         burst->hash[i] = ft_hash(worker->engine->flows, &burst->view[i].key);
         burst->shard[i] = (uint8_t)burst->hash[i]; /* its low byte is the public shard */
         hashes[count] = burst->hash[i];
-        count += worker->engine->owner[burst->shard[i]] == worker->number;
+        count += worker->owner[burst->shard[i]] == worker->number;
     }
     ft_prefetch_index(worker->engine->flows, hashes, count);
 }

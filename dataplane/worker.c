@@ -225,7 +225,9 @@ static void end_flow(struct dp_worker *worker, ft_slot slot, uint64_t now_ns, bo
                           : hot->flags & FT_FLOW_FINISHED          ? DP_CLOSE_FIN
                           : ft_expired(engine->flows, hot, now_ns) ? DP_CLOSE_AGED
                           : at_end                                 ? DP_CLOSE_END
-                                                                   : DP_CLOSE_FIN; /* one FIN, then a SYN: begun anew */
+                                                                   : DP_CLOSE_FIN;                        /* one FIN, then a SYN: begun anew */
+    if (engine->config.offline && ft_expired(engine->flows, hot, now_ns)) /* told as of then, whoever noticed when */
+        now_ns = hot->last_ns + engine->config.flow_table.timeout_ns[hot->timeout_class];
     struct dp_usage *usage = usage_of(worker, hot);
     if (hot->last_ns > cold->first_ns)
         DP_COUNT(usage->duration_ns, hot->last_ns - cold->first_ns);
@@ -309,12 +311,16 @@ static bool next_shard(struct dp_worker *worker)
 void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns)
 {
     struct dp_engine *engine = worker->engine;
+    bool offline = engine->config.offline;
     if (now_ns > worker->now_ns)
         worker->now_ns = now_ns;
     dp_worker_take_pack(worker);
-    /* Behind the disorder of a capture's stamps, else ageing could end a flow that its next packet would find alive. */
-    uint64_t slack_ns = engine->config.offline ? DP_CLOCK_DISORDER_NS : 0;
-    uint64_t sweep_ns = worker->now_ns > slack_ns ? worker->now_ns - slack_ns : 0;
+    /*
+     * Offline what this worker has seen says nothing of what is on its way to it. And behind the disorder of a capture's
+     * stamps, else ageing could end a flow that its next packet would find alive.
+     */
+    uint64_t clock_ns = offline ? now_ns : worker->now_ns, slack_ns = offline ? DP_CLOCK_DISORDER_NS : 0;
+    uint64_t sweep_ns = clock_ns > slack_ns ? clock_ns - slack_ns : 0;
     dp_worker_expire_fragments(worker, sweep_ns); /* before ageing, which would find their flows without them */
     unsigned budget_slots = sweep_budget(worker, sweep_ns);
     if (!budget_slots)

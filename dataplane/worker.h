@@ -153,7 +153,10 @@ void dp_worker_finish(struct dp_worker *worker);
 unsigned dp_worker_take_handoffs(struct dp_worker *worker);
 /* Judges packets that were given to us as to their owner: their views and all else stand in their struct dp_meta. */
 void dp_worker_take_strays(struct dp_worker *worker, struct rte_mbuf *const mbufs[], unsigned count);
-/* Ageing, fragments' time-outs, a newly loaded pack: a bounded piece of work, once a loop. */
+/*
+ * Ageing, fragments' time-outs, a newly loaded pack: a bounded piece of work, once a loop. Offline now_ns is the clock of a
+ * moment at which every packet had been judged.
+ */
 void dp_worker_housekeeping(struct dp_worker *worker, uint64_t now_ns);
 /* What inspection left under an earlier pack is made fit for the worker's. */
 static inline void dp_pending_adopt(struct dp_worker *worker, struct dp_pending *pending)

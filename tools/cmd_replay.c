@@ -61,7 +61,8 @@ enum {
     OPT_JA4,
     OPT_CAPACITY,
     OPT_SEED,
-    OPT_SPREAD
+    OPT_SPREAD,
+    OPT_ROTATE
 };
 
 static const struct option long_options[] = {
@@ -80,6 +81,7 @@ static const struct option long_options[] = {
     {"capacity", required_argument, NULL, OPT_CAPACITY},
     {"seed", required_argument, NULL, OPT_SEED},
     {"spread", required_argument, NULL, OPT_SPREAD}, /* for tests: right, or wrong worker first */
+    {"rotate", required_argument, NULL, OPT_ROTATE}, /* for tests: a shard changes hands after so many packets */
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -100,6 +102,7 @@ struct replay_command {
     struct flow_output output;
     const char *current; /* file in progress */
     struct timespec started, last_progress;
+    uint64_t rotate_packets;
     uint64_t packets, bytes; /* of runs that are over */
     bool progress_shown;
 };
@@ -260,6 +263,8 @@ static int set_option(struct replay_command *c, int option, const char *value)
         return parse_number("seed", value, 1, UINT64_MAX, &engine->flow_table.secret_seed);
     case OPT_SPREAD:
         return parse_choice("spread", value, "right", "wrong", &c->spread_wrong);
+    case OPT_ROTATE:
+        return parse_number("rotate", value, 1, UINT32_MAX, &c->rotate_packets);
     default:
         return CLI_USAGE;
     }
@@ -326,7 +331,8 @@ static int start(struct replay_command *c)
                                         .handler_context = c,
                                         .progress = show_progress,
                                         .progress_context = c,
-                                        .spread_wrong = c->spread_wrong};
+                                        .spread_wrong = c->spread_wrong,
+                                        .rotate_packets = c->rotate_packets};
     c->replay = dp_replay_create(c->engine, &options, error, sizeof error);
     if (c->replay && c->formatter_config.destination_count) {
         c->formatter = rdr_formatter_create(&c->formatter_config, error, sizeof error);

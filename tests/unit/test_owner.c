@@ -8,7 +8,6 @@
  */
 #include <criterion/criterion.h>
 #include <pthread.h>
-#include <rte_ring.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +16,7 @@
 #include "tests/unit/frames.h"
 
 #ifdef __SANITIZE_THREAD__
-#define SCALE 4u
+#define SCALE 8u
 #else
 #define SCALE 1u
 #endif
@@ -72,6 +71,7 @@ struct receiver {
     unsigned active[ACTIVE], active_count;
     unsigned fresh; /* its next flow that has not begun */
     uint64_t sent, disordered, unjudged;
+    struct dp_pool_cache free_mbufs;
     struct dp_burst burst;
 };
 
@@ -81,7 +81,8 @@ static struct world {
     struct flow flows[FLOWS_MAX];
     struct receiver receivers[WORKERS_MAX];
     struct mbuf *mbufs;
-    struct rte_ring *free_mbufs;
+    struct dp_pool free_mbufs; /* its indexes are those of mbufs[] */
+    uint64_t ended;            /* packets; atomic */
     struct event *events;
     unsigned event_count;
     uint64_t clock_us; /* atomic */
@@ -174,6 +175,7 @@ static uint32_t be32_at(const uint8_t *bytes)
 static void sink(void *context, struct dp_worker *worker, struct dp_burst *burst)
 {
     struct receiver *receiver = &world.receivers[worker->number];
+    uint64_t ended = 0;
     (void)context;
     for (unsigned i = 0; i < burst->count; i++) {
         if (burst->outcome[i] == DP_OUTCOME_HANDED_OFF)
@@ -185,8 +187,10 @@ static void sink(void *context, struct dp_worker *worker, struct dp_burst *burst
         flow->out++;
         receiver->unjudged += burst->outcome[i] != DP_OUTCOME_forwarded;
         burst->mbuf[i] = NULL;
-        cr_assert_eq(rte_ring_mp_enqueue(world.free_mbufs, mbuf), 0);
+        dp_pool_give(&world.free_mbufs, &receiver->free_mbufs, (uint32_t)((struct mbuf *)mbuf - world.mbufs));
+        ended++;
     }
+    __atomic_fetch_add(&world.ended, ended, __ATOMIC_RELAXED);
 }
 
 /* ---- what workers do ---- */
@@ -202,9 +206,10 @@ static unsigned receive(struct receiver *receiver, unsigned limit)
             receiver->active[receiver->active_count++] = receiver->fresh;
             receiver->fresh += world.workers;
         }
-        struct mbuf *mbuf;
-        if (!receiver->active_count || rte_ring_mc_dequeue(world.free_mbufs, (void **)&mbuf))
+        uint32_t item;
+        if (!receiver->active_count || (item = dp_pool_take(&world.free_mbufs, &receiver->free_mbufs)) == DP_POOL_NONE)
             break;
+        struct mbuf *mbuf = &world.mbufs[item];
         unsigned at = draw(&receiver->random, receiver->active_count), index = receiver->active[at];
         build(&frame, index);
         memcpy(mbuf->data, frame.bytes, frame.size);
@@ -273,20 +278,16 @@ static void begin_move(bool hold)
 
 static void make_mbufs(unsigned count)
 {
-    unsigned room = rte_align32pow2(count + 1);
+    cr_assert(dp_pool_init(&world.free_mbufs, count, 1));
     world.mbufs = aligned_alloc(RTE_CACHE_LINE_SIZE, count * sizeof *world.mbufs);
     memset(world.mbufs, 0, count * sizeof *world.mbufs);
-    world.free_mbufs = aligned_alloc(RTE_CACHE_LINE_SIZE,
-                                     RTE_ALIGN_CEIL((size_t)rte_ring_get_memsize(room), (size_t)RTE_CACHE_LINE_SIZE));
-    cr_assert_eq(rte_ring_init(world.free_mbufs, "free", room, 0), 0);
     for (unsigned i = 0; i < count; i++) {
-        struct rte_mbuf *head = &world.mbufs[i].head;
-        head->buf_addr = world.mbufs[i].data;
-        head->buf_len = FRAME_ROOM;
-        head->priv_size = DP_META_BYTES;
-        head->nb_segs = 1;
-        rte_mbuf_refcnt_set(head, 1);
-        cr_assert_eq(rte_ring_mp_enqueue(world.free_mbufs, head), 0);
+        struct mbuf *mbuf = &world.mbufs[i];
+        mbuf->head.buf_addr = mbuf->data;
+        mbuf->head.buf_len = FRAME_ROOM;
+        mbuf->head.priv_size = DP_META_BYTES;
+        mbuf->head.nb_segs = 1;
+        rte_mbuf_refcnt_set(&mbuf->head, 1);
     }
 }
 
@@ -399,8 +400,8 @@ static void finish(uint64_t seed)
                 (unsigned long)sent, (unsigned long)world.moves, (unsigned long)stats.parked,
                 (unsigned long)stats.handed_off);
     dp_engine_destroy(world.engine);
+    dp_pool_fini(&world.free_mbufs);
     free(world.mbufs);
-    free(world.free_mbufs);
     free(world.events);
 }
 
@@ -500,12 +501,15 @@ static void run_threads(unsigned workers, unsigned flow_count, uint64_t seed)
     start(workers, flow_count, MBUFS, seed);
     for (unsigned w = 0; w < workers; w++)
         cr_assert_eq(pthread_create(&world.receivers[w].thread, NULL, work, &world.receivers[w]), 0);
+    uint64_t expected = 0;
+    for (unsigned i = 0; i < flow_count; i++)
+        expected += world.flows[i].packets;
     for (unsigned looks = 0;; looks++) {
         bool is_over = __atomic_load_n(&world.over, __ATOMIC_RELAXED) == workers;
         enum dp_move_state state = dp_owner_state(world.engine);
         if (state == DP_MOVE_FROZEN)
             dp_owner_release(world.engine);
-        else if (state == DP_MOVE_IDLE && is_over && rte_ring_count(world.free_mbufs) == MBUFS)
+        else if (state == DP_MOVE_IDLE && is_over && __atomic_load_n(&world.ended, __ATOMIC_RELAXED) == expected)
             break;
         else if (state == DP_MOVE_IDLE && !is_over)
             begin_move(draw(&world.random, 4) == 0);

@@ -202,6 +202,8 @@ static void start_eal(unsigned workers)
     cr_assert_eq(dp_eal_start(&options, error, sizeof error), 0, "%s", error);
 }
 
+static uint64_t rotate_packets;
+
 static void start(unsigned workers, bool spread_wrong)
 {
     struct dp_engine_config config;
@@ -214,7 +216,8 @@ static void start(unsigned workers, bool spread_wrong)
     config.attribute_blocks = 1024;
     engine = dp_engine_create(&config, error, sizeof error);
     cr_assert(engine, "%s", error);
-    struct dp_replay_options options = {.handler = on_event, .spread_wrong = spread_wrong};
+    struct dp_replay_options options = {
+        .handler = on_event, .spread_wrong = spread_wrong, .rotate_packets = rotate_packets};
     replay = dp_replay_create(engine, &options, error, sizeof error);
     cr_assert(replay, "%s", error);
 }
@@ -259,7 +262,7 @@ static void expect_same(const struct run *a, const struct run *b, const char *wh
         cr_assert(!memcmp(&a->told[i], &b->told[i], sizeof a->told[i]), "%s: flow %u", what, i);
     cr_expect_eq(a->clock_ns, b->clock_ns, "%s", what);
     struct dp_stats x = a->stats, y = b->stats;
-    x.handed_off = y.handed_off = 0;
+    x.handed_off = y.handed_off = x.parked = y.parked = x.shards_taken = y.shards_taken = 0;
     const uint64_t *p = (const uint64_t *)&x, *q = (const uint64_t *)&y;
     for (size_t i = 0; i < sizeof x / sizeof *p; i++)
         cr_expect_eq(p[i], q[i], "%s: counter %zu: %lu and %lu", what, i, p[i], q[i]);
@@ -424,13 +427,16 @@ static void compare_workers(unsigned workers)
         start(1, false);
         run_file(&one, &captures[i]);
         stop();
-        for (unsigned wrong = 0; wrong < 2; wrong++) {
+        for (unsigned way = 0; way < 4; way++) {
+            bool wrong = way % 2;
+            rotate_packets = way / 2; /* a shard changes hands after each packet */
             start(workers, wrong);
             for (unsigned round = 0; round < 2; round++) {
                 run_file(&many, &captures[i]);
                 expect_same(&many, &one, wrong ? "wrong" : "right");
-                cr_expect(wrong == (many.stats.handed_off >= captures[i].packets / 2), "%lu handed off",
-                          many.stats.handed_off);
+                cr_expect(rotate_packets || wrong == (many.stats.handed_off >= captures[i].packets / 2),
+                          "%lu handed off", many.stats.handed_off);
+                cr_expect_eq(many.stats.shards_taken, rotate_packets ? captures[i].packets : 0);
                 dp_replay_reset(replay);
             }
             stop();
