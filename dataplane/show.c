@@ -177,6 +177,8 @@ const struct dp_command dp_show_commands[] = {
     {"show links", "each side of each link: port, link state, counters", NULL, show_links},
     {"show protocols", "live flows by protocol and application", NULL, dp_show_protocols},
     {"load pack", "a new protocol pack takes the place of the one in use", dp_load_arguments, dp_load_pack},
+    {"show shards", "each shard of the flow table: its owner, its flows", NULL, dp_show_shards},
+    {"set shard", "another worker takes a shard over, while packets flow", dp_set_shard_arguments, dp_set_shard},
     {"show drops", "packets that were dropped or bypassed, by reason", NULL, show_drops},
     {.name = NULL},
 };

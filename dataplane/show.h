@@ -26,6 +26,10 @@ extern const struct dp_command dp_show_commands[];
 void dp_show_flows(const json_t *request, struct dp_reply *reply, void *run);
 void dp_show_protocols(const json_t *request, struct dp_reply *reply, void *run);
 extern const struct dp_argument dp_show_flow_arguments[];
+/* In show_shards.c: "show shards", and "set shard", which moves one to another worker and waits until that is done. */
+void dp_show_shards(const json_t *request, struct dp_reply *reply, void *run);
+void dp_set_shard(const json_t *request, struct dp_reply *reply, void *run);
+extern const struct dp_argument dp_set_shard_arguments[];
 
 /* "load pack", see reload.h: a row "pack" tells what was loaded. Waits a few milliseconds for the workers. In load.c. */
 void dp_load_pack(const json_t *request, struct dp_reply *reply, void *run);

@@ -11,12 +11,13 @@
 #include "tools/cli.h"
 
 static const char help[] =
-    "usage: sce show stats|flows|links|protocols|drops [OPTIONS]\n\n"
+    "usage: sce show stats|flows|links|protocols|drops|shards [OPTIONS]\n\n"
     "Asks a running sce run over its control socket.\n\n"
     "  stats       counters of the engine, the flow table, the records; collectors\n"
     "  flows       live flows (100 unless --limit says otherwise)\n"
     "  links       each side of each link: port, link state, counters\n"
     "  protocols   live flows by protocol and application\n"
+    "  shards      each shard of the flow table: its owner (sce set changes it), its flows\n"
     "  drops       packets dropped or bypassed, by reason (reasons that never happened: with --all)\n\n"
     "  --json             the engine's answer, one JSON object a line\n"
     "  --socket PATH      control socket (default: /run/opensce/sce.sock for root, else in $XDG_RUNTIME_DIR)\n"
@@ -86,6 +87,14 @@ static const struct table_column drop_columns[] = {
     {"bytes", "BYTES", TABLE_BYTES, 0}, {"text", "", TABLE_TEXT, 0},         {.key = NULL},
 };
 
+static const struct table_column shard_columns[] = {
+    {"shard", "SHARD", TABLE_NUMBER, 0},
+    {"owner", "OWNER", TABLE_NUMBER, 0},
+    {"state", "STATE", TABLE_TEXT, 0},
+    {"flows", "FLOWS", TABLE_NUMBER, 0},
+    {.key = NULL},
+};
+
 static const struct table_column destination_columns[] = {
     {"host", "COLLECTOR", TABLE_TEXT, 40},
     {"port", "PORT", TABLE_NUMBER, 0},
@@ -108,6 +117,7 @@ static const struct view {
     {"links", "link", link_columns, NULL},
     {"protocols", "protocol", protocol_columns, NULL},
     {"drops", "drop", drop_columns, "packets"},
+    {"shards", "shard", shard_columns, "flows"},
     {.what = NULL},
 };
 
@@ -266,7 +276,7 @@ static int read_arguments(int argc, char **argv, struct show *show, json_t *requ
             return cli_usage_error("show", "see the options");
         }
     if (optind == argc)
-        return cli_usage_error("show", "what? stats, flows, links, protocols or drops");
+        return cli_usage_error("show", "what? stats, flows, links, protocols, drops or shards");
     if (optind + 1 < argc)
         return cli_usage_error("show", "unexpected argument \"%s\"", argv[optind + 1]);
     for (show->view = views; show->view->what; show->view++)

@@ -15,7 +15,8 @@ static const struct cli_command commands[] = {
     {"replay", cmd_replay, "captures through the pipeline: every flow with its verdict, records to a collector"},
     {"collect", cmd_collect, "receive records and store them in SQLite"},
     {"report", cmd_report, "top services, protocols, subscribers and hosts of what was collected"},
-    {"show", cmd_show, "ask a running engine: stats, flows, links, protocols, drops"},
+    {"show", cmd_show, "ask a running engine: stats, flows, links, protocols, drops, shards"},
+    {"set", cmd_set, "give a shard of a running engine to another worker"},
     {"bench", cmd_bench, "measure the flow table and the pipeline against their peers on this machine"},
     {NULL, NULL, NULL},
 };

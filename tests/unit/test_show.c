@@ -254,3 +254,45 @@ Test(show, a_pack_is_loaded_or_refused, .init = start, .fini = stop)
     cr_expect_str_eq(text_of(rows, 0, "pack"), "unnamed");
     json_decref(rows);
 }
+
+static void expect_not_set(const char *arguments)
+{
+    char request[256];
+    snprintf(request, sizeof request, "{\"command\":\"set\",\"what\":\"shard\"%s}", arguments);
+    json_t *rows = ask(request);
+    cr_expect_eq(json_array_size(rows), 1);
+    cr_expect_str_eq(text_of(rows, 0, "event"), "error", "%s", arguments);
+    json_decref(rows);
+}
+
+Test(show, shards_have_owners_and_one_can_be_set, .init = start, .fini = stop)
+{
+    long long flows = 0, busy = 0;
+    json_t *rows = ask("{\"command\":\"show\",\"what\":\"shards\"}");
+    cr_assert_eq(json_array_size(rows), FT_SHARDS);
+    for (unsigned i = 0; i < FT_SHARDS; i++) {
+        cr_expect_eq(number_of(rows, i, "shard"), i);
+        cr_expect_eq(number_of(rows, i, "owner"), 0);
+        cr_expect_str_eq(text_of(rows, i, "state"), "owned");
+        flows += number_of(rows, i, "flows");
+        busy = number_of(rows, i, "flows") ? i : busy;
+    }
+    cr_expect_eq(flows, FLOWS);
+    char request[128];
+    snprintf(request, sizeof request, "{\"command\":\"set\",\"what\":\"shard\",\"shard\":%lld,\"owner\":0}", busy);
+    json_t *answer = ask(request);
+    cr_assert_eq(json_array_size(answer), 1);
+    cr_expect_str_eq(text_of(answer, 0, "event"), "shard", "%s", text_of(answer, 0, "text"));
+    cr_expect_eq(number_of(answer, 0, "flows"), number_of(rows, (size_t)busy, "flows"));
+    json_decref(answer);
+    json_decref(rows);
+    cr_expect_eq(dp_owner_state(dp_run_engine(run)), DP_MOVE_IDLE);
+    rows = ask("{\"command\":\"show\",\"what\":\"stats\"}");
+    cr_expect_eq(number_of(rows, 0, "shards_taken"), 1);
+    json_decref(rows);
+    expect_not_set("");
+    expect_not_set(",\"shard\":1");
+    expect_not_set(",\"owner\":0");
+    expect_not_set(",\"shard\":1,\"owner\":1");
+    expect_not_set(",\"shard\":256,\"owner\":0");
+}
