@@ -80,7 +80,7 @@ struct cl_packet {
     uint8_t from_server;  /* 0: sent by the flow's client */
     uint16_t client_port; /* host order; 0 where the protocol has none */
     uint16_t server_port;
-    uint16_t payload_packets[2]; /* [from_server], this one included */
+    uint16_t payload_packets[2]; /* [from_server], this one included; those of a few bytes counted together */
     bool started_before;         /* the flow's beginning was not seen */
 };
 
@@ -99,6 +99,7 @@ struct cl_options {
     bool ja4;       /* tell the JA4 of every hello; else only where the pack asks for one */
     bool inspectors_off;          /* patterns of the pack alone judge */
     uint16_t payload_packets_max; /* budget per direction before a flow falls back; default 8 */
+    uint32_t payload_bytes_max;   /* likewise, of bytes: the caller's to keep; default 16,384 */
 };
 void cl_options_init(struct cl_options *options);
 

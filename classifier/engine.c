@@ -15,7 +15,7 @@
 
 void cl_options_init(struct cl_options *options)
 {
-    *options = (struct cl_options){.payload_packets_max = 8};
+    *options = (struct cl_options){.payload_packets_max = 8, .payload_bytes_max = 16384};
 }
 
 /* ---- finding a pack ---- */

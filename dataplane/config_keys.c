@@ -140,6 +140,9 @@ static const struct dp_key classification_keys[] = {
      "Packets with payload, per direction, after which a flow that nothing recognised gets its verdict by port or as "
      "generic.",
      "a number of packets", .min = 1, .max = 64, .kind = DP_KEY_NUMBER, AT(classification.payload_packets_max)},
+    {"payload_bytes_max", "16384",
+     "Bytes of payload, per direction, after which the same happens. Of a TCP stream the first 8192 are looked at.",
+     "a number of bytes", .min = 64, .max = 1048576, .kind = DP_KEY_NUMBER, AT(classification.payload_bytes_max)},
     {"pending_megabytes", "64",
      "Memory for the first payloads of flows not judged yet, all workers together. When it is full flows are judged by "
      "what is there.",

@@ -20,6 +20,7 @@ void dp_config_classification(const struct dp_config *config, struct cl_options 
     ret_options->ja4 = config->classification.ja4;
     ret_options->inspectors_off = !config->classification.inspectors;
     ret_options->payload_packets_max = config->classification.payload_packets_max;
+    ret_options->payload_bytes_max = config->classification.payload_bytes_max;
 }
 
 void dp_config_rdr(const struct dp_config *config, struct rdr_formatter_config *ret_config)

@@ -42,6 +42,8 @@ struct dp_pending {
     uint32_t pack;              /* number of the pack that left the state; 0 = none did */
     struct dp_stream stream[2]; /* [from_server] */
     uint16_t payload_packets[2];
+    uint16_t charged[2];       /* against the budget of packets, in sixteenths: see charge() of stage_classify.c */
+    uint32_t payload_bytes[2]; /* against the budget of bytes */
     struct dp_learned learned; /* by the flow's first payload packet */
     uint32_t info;             /* index of the flow's texts found so far + 1, 0 = none */
     struct cl_verdict verdict;

@@ -70,6 +70,36 @@ static bool rests_on_bytes(uint8_t method)
     return method == CL_METHOD_signature || method == CL_METHOD_inspector;
 }
 
+/* A segment of fewer bytes counts for its share of a packet. */
+#define WHOLE_PACKET_BYTES 16u
+
+/*
+ * Charges a packet to its direction's budget. Segments of a few bytes count together as one until they have 16, so that a
+ * stream typed, or cut, byte by byte is judged by as many bytes as patterns need.
+ */
+static void charge(const struct inspection *in, struct dp_pending *pending)
+{
+    bool is_small = in->has_seq && in->payload_bytes < WHOLE_PACKET_BYTES;
+    uint16_t part = (uint16_t)(is_small ? in->payload_bytes : WHOLE_PACKET_BYTES);
+    pending->payload_packets[in->from_server]++;
+    pending->charged[in->from_server] = (uint16_t)(pending->charged[in->from_server] + part);
+    pending->payload_bytes[in->from_server] += in->payload_bytes;
+}
+
+static uint16_t charged_packets(const struct dp_pending *pending, unsigned direction)
+{
+    return (uint16_t)((pending->charged[direction] + WHOLE_PACKET_BYTES - 1) / WHOLE_PACKET_BYTES);
+}
+
+/* A direction that has spent its budget ends the flow's inspection: the other may never be seen. */
+static bool is_budget_spent(const struct dp_worker *worker, const struct inspection *in,
+                            const struct dp_pending *pending)
+{
+    const struct cl_options *budget = &worker->engine->config.classification;
+    return pending->charged[in->from_server] >= budget->payload_packets_max * WHOLE_PACKET_BYTES ||
+           pending->payload_bytes[in->from_server] >= budget->payload_bytes_max;
+}
+
 /* The bytes that a verdict rests on, as judged.h keeps them; size_bytes 0: none. */
 struct judged {
     uint32_t seq, size_bytes, digest;
@@ -116,7 +146,7 @@ static bool inspect(struct dp_worker *worker, const struct inspection *in, struc
         .from_server = in->from_server,
         .client_port = port_of(in->hot, false),
         .server_port = port_of(in->hot, true),
-        .payload_packets = {pending->payload_packets[0], pending->payload_packets[1]},
+        .payload_packets = {charged_packets(pending, 0), charged_packets(pending, 1)},
         .started_before = in->hot->flags & FT_FLOW_STARTED_BEFORE,
     };
     dp_pending_adopt(worker, pending);
@@ -227,7 +257,7 @@ static void inspect_more(struct dp_worker *worker, const struct inspection *in, 
     struct cl_info *info = texts_of(worker, pending);
     struct dp_stream *stream = in->has_seq ? &pending->stream[in->from_server] : NULL;
     bool has_memory = true;
-    pending->payload_packets[in->from_server]++;
+    charge(in, pending);
     if (confirms_expectation(worker, in, pending))
         return;
     if (!stream || begins_stream(in, stream)) {
@@ -242,7 +272,7 @@ static void inspect_more(struct dp_worker *worker, const struct inspection *in, 
     }
     if (!has_memory)
         give_up_without_memory(worker, in, pending, info);
-    else if (pending->payload_packets[in->from_server] >= worker->engine->config.classification.payload_packets_max)
+    else if (is_budget_spent(worker, in, pending))
         give_up(worker, in, pending, info);
     else
         keep_texts(worker, pending, info);
@@ -251,7 +281,8 @@ static void inspect_more(struct dp_worker *worker, const struct inspection *in, 
 /* The first payload packet of a flow: judged where it lies; only what is left undecided takes memory. */
 static void inspect_first(struct dp_worker *worker, const struct inspection *in)
 {
-    struct dp_pending first = {.payload_packets = {!in->from_server, in->from_server}};
+    struct dp_pending first = {.payload_packets = {0, 0}};
+    charge(in, &first);
     bool in_order =
         !in->has_seq || !seq_known(in->hot, in->from_server) || in->tcp_seq == in->cold->next_seq[in->from_server];
     if (dp_learn_expected(worker, &in->learn, &first.learned, &first.verdict)) {
@@ -277,6 +308,8 @@ static void inspect_first(struct dp_worker *worker, const struct inspection *in)
     *pending = first;
     if (in->has_seq && add_to_stream(worker, in, &pending->stream[in->from_server]) == DP_STREAM_NO_MEMORY)
         give_up_without_memory(worker, in, pending, info);
+    else if (is_budget_spent(worker, in, pending))
+        give_up(worker, in, pending, info);
     else
         keep_texts(worker, pending, info);
 }

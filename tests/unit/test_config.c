@@ -78,7 +78,7 @@ Test(config, every_key_is_read)
         "memory: {hugepages: off, megabytes: 512, mbufs: 65536}\n"
         "flow_table: {capacity_flows: 4096, unanswered_share_pct: 7, timeouts_s: {tcp_opening: 5, other: 6}}\n"
         "classification: {pack: /etc/p, inspectors: false, payload_packets_max: 3, pending_megabytes: 9,\n"
-        "  checksums: drop}\n"
+        "  checksums: drop, payload_bytes_max: 777}\n"
         "rdr:\n"
         "  destinations:\n"
         "    - {host: a.example, port: 1, categories: {1: 100, 3: 50}}\n"
@@ -114,6 +114,7 @@ Test(config, every_key_is_read)
     cr_expect_eq(c.classification.payload_packets_max, 3);
     cr_expect_eq(c.classification.pending_megabytes, 9);
     cr_expect_eq(c.classification.checksums, DP_CHECKSUMS_DROP);
+    cr_expect_eq(c.classification.payload_bytes_max, 777);
     cr_expect_eq(c.rdr.destination_count, 3);
     cr_expect_str_eq(c.rdr.destinations[0].host, "a.example");
     cr_expect_eq(c.rdr.destinations[0].port, 1);
@@ -345,7 +346,7 @@ Test(config, other_rooms_get_their_parts)
 {
     static const char text[] =
         LINKS "flow_table: {capacity_flows: 8192, unanswered_share_pct: 9, timeouts_s: {other: 7}}\n"
-              "classification: {pack: p.pack, inspectors: false, payload_packets_max: 3}\n"
+              "classification: {pack: p.pack, inspectors: false, payload_packets_max: 3, payload_bytes_max: 99}\n"
               "memory: {hugepages: off}\n"
               "rdr: {destinations: [{host: h, port: 9, categories: {2: 5}}], queue_kib: {3: 64},\n"
               "  forwarding_mode: simple_load_balancing}\n";
@@ -366,6 +367,7 @@ Test(config, other_rooms_get_their_parts)
     cr_expect_str_eq(classification.pack_path, "p.pack");
     cr_expect_eq(classification.inspectors_off, true);
     cr_expect_eq(classification.payload_packets_max, 3);
+    cr_expect_eq(classification.payload_bytes_max, 99);
     dp_config_rdr(&c, &rdr);
     cr_expect_eq(rdr.forwarding_mode, RDR_SIMPLE_LOAD_BALANCING);
     cr_expect_eq(rdr.destination_count, 1);

@@ -140,23 +140,25 @@ Test(engine_inspect, one_byte_a_segment)
     lab_handshake(&lab, &http);
     lab_handshake(&lab, &tls);
     lab_handshake(&lab, &nothing);
-    for (uint32_t i = 0; i < 40; i++) {
-        lab_tcp(&lab, &http, false, TCP_ACK, request + i, 1);
+    for (uint32_t i = 0; i < 130; i++) {
+        if (i < sizeof request - 1)
+            lab_tcp(&lab, &http, false, TCP_ACK, request + i, 1);
         lab_tcp(&lab, &tls, false, TCP_ACK, hello + i % hello_size, 1);
         lab_tcp(&lab, &nothing, false, TCP_ACK, "\3", 1);
     }
     lab_flush(&lab);
-    /* By the pattern: the inspector has no time to confirm it. */
+    lab_tcp_text(&lab, &http, true, response);
+    lab_flush(&lab);
     struct ft_flow flow = find(&http);
     cr_expect_str_eq(lab_protocol(&lab, &flow), "HTTP");
-    cr_expect_leq(flow.cold.payload_packets_to_verdict, 8, "%u", flow.cold.payload_packets_to_verdict);
+    cr_expect_leq(flow.cold.payload_packets_to_verdict, sizeof request, "%u", flow.cold.payload_packets_to_verdict);
     flow = find(&tls);
     cr_expect_str_eq(lab_protocol(&lab, &flow), "TLS");
-    cr_expect_leq(flow.cold.payload_packets_to_verdict, 8, "%u", flow.cold.payload_packets_to_verdict);
+    cr_expect_leq(flow.cold.payload_packets_to_verdict, 128, "%u", flow.cold.payload_packets_to_verdict);
     flow = find(&nothing);
     cr_expect_str_eq(lab_protocol(&lab, &flow), "Generic TCP");
-    cr_expect_eq(flow.cold.payload_packets_to_verdict, 8);
-    cr_expect_eq(flow.cold.packets_to_verdict, 11);
+    cr_expect_eq(flow.cold.payload_packets_to_verdict, 128, "16 of them count as a packet");
+    cr_expect_eq(flow.cold.packets_to_verdict, 131);
     lab_finish(&lab);
 }
 
@@ -350,5 +352,45 @@ Test(engine_inspect, datagrams_are_looked_at_up_to_the_budget)
     cr_assert(lab_find(&lab, &late, 17, &flow));
     cr_expect_str_eq(lab_protocol(&lab, &flow), "Generic UDP");
     cr_expect_eq(flow.cold.payload_packets_to_verdict, 3);
+    lab_finish(&lab);
+}
+
+/* One direction alone, the other never seen: each budget by itself makes the flow final. */
+static unsigned segments_until_decided(const struct lab_flow *tcp, bool from_server, uint32_t size)
+{
+    static uint8_t noise[1000];
+    struct lab_flow flow = *tcp;
+    memset(noise, 0xe5, sizeof noise);
+    for (unsigned sent = 0; sent < 1000; sent++) {
+        lab_tcp(&lab, &flow, from_server, TCP_ACK, noise, size);
+        lab_flush(&lab);
+        if (find(&flow).hot.flags & FT_FLOW_DECIDED)
+            return sent + 1;
+    }
+    return 0;
+}
+
+Test(engine_inspect, budgets_of_packets_and_bytes_in_one_direction_alone)
+{
+    lab_config(&lab);
+    lab.config.classification.payload_packets_max = 5;
+    lab.config.classification.payload_bytes_max = 1500;
+    lab_start(&lab);
+    static const struct {
+        uint32_t size;
+        unsigned segments;
+    } runs[] = {{1, 80}, {4, 20}, {15, 6}, {16, 5}, {300, 5}, {400, 4}, {1000, 2}};
+    for (unsigned i = 0; i < RTE_DIM(runs); i++)
+        for (unsigned side = 0; side < 2; side++) {
+            struct lab_flow tcp = new_flow();
+            if (!side)
+                lab_tcp(&lab, &tcp, false, TCP_SYN, NULL, 0);
+            unsigned segments = segments_until_decided(&tcp, side, runs[i].size);
+            cr_expect_eq(segments, runs[i].segments, "%u bytes: %u segments", runs[i].size, segments);
+        }
+    struct dp_pending_usage usage;
+    dp_pending_usage(lab.engine->workers[0]->pending, &usage);
+    cr_expect_eq(usage.blocks + usage.buffers[0] + usage.buffers[1] + usage.buffers[2] + usage.buffers[3], 0,
+                 "a decided flow keeps nothing");
     lab_finish(&lab);
 }

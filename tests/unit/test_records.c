@@ -765,7 +765,7 @@ Test(records, active_subscribers_are_counted_once_each)
     struct lab_flow other = flow_of(1, 100, 60000, 61000);
     lab_handshake(&lab, &other);
     for (unsigned i = 0; i < 9; i++)
-        lab_tcp_text(&lab, &other, false, "\3\3");
+        lab_tcp_text(&lab, &other, false, "\3\3\3\3\3\3\3\3\3\3\3\3\3\3\3\3");
     lab_flush(&lab);
     next_interval();
     const struct rdr_record *r = usage_of(0, web, 0);
@@ -816,7 +816,7 @@ Test(records, the_zero_that_ends_a_run_is_zero_though_others_are_active)
     lab_tcp(&lab, &flow, false, TCP_SYN, NULL, 0); /* ends the first; the second is not judged yet */
     lab_handshake(&lab, &other);
     for (unsigned i = 0; i < 9; i++)
-        lab_tcp_text(&lab, &other, false, "\3\3");
+        lab_tcp_text(&lab, &other, false, "\3\3\3\3\3\3\3\3\3\3\3\3\3\3\3\3");
     lab_flush(&lab);
     next_interval();
     cr_assert(usage_of(0, web, 0));
