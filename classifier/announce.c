@@ -146,7 +146,7 @@ static bool fits_tpkt(struct cursor c)
 bool cl_expected(const struct cl_engine *engine, enum cl_announced kind, const uint8_t *bytes, uint32_t size_bytes,
                  struct cl_verdict *ret_verdict)
 {
-    struct cursor c = cursor_of(bytes, size_bytes);
+    struct cursor c = cursor_of(size_bytes ? bytes : (const uint8_t *)"", size_bytes); /* a SYN has none */
     bool fits = kinds[kind].is_enough;
     if (kind == CL_ANNOUNCED_rtp || kind == CL_ANNOUNCED_rtcp)
         kind = media_kind(kind, c, &fits);

@@ -316,7 +316,8 @@ static void print_summary_table(struct flow_output *output, const struct dp_stat
 
 void flow_output_finish(struct flow_output *output, const struct dp_stats *stats)
 {
-    qsort(output->flows, output->count, sizeof *output->flows, by_first_packet);
+    if (output->count)
+        qsort(output->flows, output->count, sizeof *output->flows, by_first_packet);
     if (output->format == FLOW_FORMAT_TABLE) {
         if (output->file)
             fprintf(output->out, "%s\n", output->file);
