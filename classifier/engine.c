@@ -170,6 +170,7 @@ static void index_pack(struct cl_engine *e)
         e->wants_ja4 |= ja4_is_text(pack->hosts[i].suffix);
     cl_hosts_build(&e->hosts, pack->hosts, pack->host_count);
     announce_index(e);
+    sctp_index(e);
     e->info = (struct cl_pack_info){.name = pack->name,
                                     .version = pack->version,
                                     .protocols = count_known(pack),

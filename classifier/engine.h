@@ -9,6 +9,7 @@
 #include "classifier/inspect.h"
 #include "classifier/pack.h"
 #include "classifier/plain.h"
+#include "classifier/sctp.h"
 
 #define CL_ANNOUNCERS_MAX 16u
 
@@ -34,6 +35,7 @@ struct cl_engine {
     cl_protocol announcer[CL_ANNOUNCERS_MAX];  /* protocols that announce_index() found, by its table */
     cl_protocol announced[CL_ANNOUNCED_COUNT]; /* what flows of a kind are called */
     cl_protocol tls, quic;
+    cl_protocol by_ppid[CL_SCTP_PPIDS];
     cl_protocol by_ip_protocol[256];
     uint8_t has_later[PACK_MAX_PROTOCOLS + 1]; /* by protocol: signatures look for what its flows turn to */
     cl_protocol by_port[PACK_TRANSPORTS][65536];
@@ -41,6 +43,8 @@ struct cl_engine {
 
 /* Part of the load: finds the protocols that announce.c knows. */
 void announce_index(struct cl_engine *engine);
+/* The same for users of SCTP. */
+void sctp_index(struct cl_engine *engine);
 
 #define CL_MAX_TOUCHED 64u /* rules that one packet can suggest; more are ignored */
 

@@ -18,6 +18,7 @@
 #include <stdio.h>
 
 #include "classifier/classifier.h"
+#include "dataplane/tunnel.h"
 #include "flowtable/table.h"
 #include "rdr/formatter.h"
 
@@ -53,6 +54,9 @@ enum dp_checksums {
     DP_CHECKSUMS_CHECK,  /* sent on, counted (bypassed bad_checksum), of no flow */
     DP_CHECKSUMS_DROP,   /* dropped, counted (bad_checksum_dropped) */
 };
+
+/* Whose flow a tunnel's packet belongs to. */
+enum dp_tunnel_choice { DP_TUNNEL_OUTER, DP_TUNNEL_INNER };
 
 enum dp_header_ids {
     DP_HEADER_IDS_ON,    /* creator, epoch, interval and uid in the header bytes that receivers ignore */
@@ -105,6 +109,8 @@ struct dp_config {
         bool learning;
         uint32_t expectations, learned_names, learned_per_host_max;
     } classification;
+
+    uint8_t tunnels[DP_TUNNEL_COUNT]; /* enum dp_tunnel_choice */
 
     struct {
         unsigned destination_count;
@@ -161,5 +167,6 @@ enum dp_idle dp_config_idle(const struct dp_config *config);
 
 /* The parts that other rooms are created from. Strings are borrowed from *config. */
 void dp_config_flow_table(const struct dp_config *config, struct ft_config *ret_config);
+dp_tunnel_policy dp_config_tunnels(const struct dp_config *config);
 void dp_config_classification(const struct dp_config *config, struct cl_options *ret_options);
 void dp_config_rdr(const struct dp_config *config, struct rdr_formatter_config *ret_config);

@@ -12,6 +12,7 @@ static const char *const modes[] = {"inline", "receive-only", NULL};
 static const char *const idles[] = {"auto", "pause", "yield", "sleep", NULL};
 static const char *const hugepages[] = {"auto", "on", "off", NULL};
 static const char *const checksums[] = {"ignore", "check", "drop", NULL};
+static const char *const tunnel_choices[] = {"outer", "inner", NULL};
 static const char *const header_ids[] = {"on", "zeros", NULL};
 static const char *const forwarding_modes[] = {"redundancy", "multicast", "simple_load_balancing", NULL};
 
@@ -25,6 +26,7 @@ static const struct dp_key root_keys[] = {
     {"memory", "{}", "Memory of DPDK: packet buffers and queues.", .kind = DP_KEY_SECTION},
     {"flow_table", "{}", "The table of flows.", .kind = DP_KEY_SECTION},
     {"classification", "{}", "How flows are judged.", .kind = DP_KEY_SECTION},
+    {"tunnels", "{}", "Tunnels whose inner flows are judged instead of the tunnel's.", .kind = DP_KEY_SECTION},
     {"rdr", "{}", "Raw Data Records: which are made, and who gets them.", .kind = DP_KEY_SECTION},
     {"control", "{}", "The control socket, which `sce show` talks to.", .kind = DP_KEY_SECTION},
     {"creator", "1",
@@ -163,6 +165,14 @@ static const struct dp_key classification_keys[] = {
     {.name = NULL},
 };
 
+static const struct dp_key tunnel_keys[] = {
+#define X(name, tunnel, text)                                                                                          \
+    {#name, "outer", text ".", .choices = tunnel_choices, .kind = DP_KEY_CHOICE, AT(tunnels[DP_TUNNEL_##name])},
+    DP_TUNNELS(X)
+#undef X
+        {.name = NULL},
+};
+
 static const struct dp_key rdr_keys[] = {
     {"destinations", "[]", "Collectors. None: records are made and counted as discarded.", .kind = DP_KEY_LIST,
      AT(rdr.destinations)},
@@ -223,6 +233,13 @@ const struct dp_section dp_sections[] = {
     {"flow_table.timeouts_s", "timeouts_s", "Seconds without a packet after which a flow ends, by what was seen of it.",
      timeout_keys, 0, 0, 0},
     {"classification", "classification", "How flows are judged.", classification_keys, 0, 0, 0},
+    {"tunnels", "tunnels",
+     "`outer`: a tunnel is one flow, named as the tunnel. `inner`: each packet belongs to the flow that it carries; "
+     "what is "
+     "no whole packet of IP (control messages, fragments, damage) stays with the tunnel's flow. At most two, one in "
+     "the "
+     "other, are entered.",
+     tunnel_keys, 0, 0, 0},
     {"rdr", "rdr", "Raw Data Records: which are made, and who gets them.", rdr_keys, 0, 0, 0},
     {"rdr.destinations[]", "a destination", "One collector. At most 8.", destination_keys,
      sizeof(struct rdr_destination_config), offsetof(struct dp_config, rdr.destination_count), RDR_DESTINATIONS_MAX},

@@ -13,6 +13,14 @@ void dp_config_flow_table(const struct dp_config *config, struct ft_config *ret_
         ret_config->timeout_ns[i] = config->flow_table.timeouts_s[i] * 1000000000ull;
 }
 
+dp_tunnel_policy dp_config_tunnels(const struct dp_config *config)
+{
+    unsigned policy = 0;
+    for (unsigned i = 0; i < DP_TUNNEL_COUNT; i++)
+        policy |= config->tunnels[i] == DP_TUNNEL_INNER ? 1u << i : 0u;
+    return (dp_tunnel_policy)policy;
+}
+
 void dp_config_classification(const struct dp_config *config, struct cl_options *ret_options)
 {
     cl_options_init(ret_options);

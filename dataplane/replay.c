@@ -311,6 +311,8 @@ static void feed(struct dp_replay *replay, struct rte_mbuf *mbuf, uint64_t now_n
     unsigned target = 0;
     uint8_t shard = 0;
     dp_parse(mbuf, link_type, &view);
+    if (engine->config.tunnels)
+        dp_tunnel_enter(mbuf, engine->config.tunnels, &view);
     bool ordered = announces(replay, mbuf, &view);
     bool fragment = view.result == DP_PARSE_ok && (view.flags & DP_VIEW_FRAGMENT);
     if (view.result == DP_PARSE_ok) {

@@ -299,6 +299,7 @@ static void configure_engine(const struct dp_config *config, struct dp_engine_co
     memcpy(engine->links, config->links, sizeof engine->links);
     dp_config_flow_table(config, &engine->flow_table);
     dp_config_classification(config, &engine->classification);
+    engine->tunnels = dp_config_tunnels(config);
     engine->learning = (struct dp_learning_config){.enabled = config->classification.learning,
                                                    .expectations = config->classification.expectations,
                                                    .names = config->classification.learned_names,

@@ -1,9 +1,14 @@
+#include "classifier/sctp.h"
 #include "dataplane/judged.h"
+#include "dataplane/sctp.h"
 #include "dataplane/worker.h"
 
-#define IP_PROTO_TCP 6
-#define IP_PROTO_UDP 17
-#define TCP_SYN      0x02
+#define IP_PROTO_TCP  6
+#define IP_PROTO_UDP  17
+#define IP_PROTO_SCTP 132
+#define TCP_SYN       0x02
+/* Packets after which an association that has sent no message is SCTP and nothing else. */
+#define SCTP_PACKETS_MAX 32u
 
 /* A payload-bearing packet of an undecided flow, on its way to the classifier. */
 struct inspection {
@@ -398,6 +403,31 @@ static void watch(struct dp_worker *worker, const struct dp_burst *burst, unsign
         flag_ambiguous(worker, hot);
 }
 
+/* An association is judged by its first message, which comes behind the handshake. */
+static void judge_sctp(struct dp_worker *worker, const struct dp_burst *burst, unsigned i, const struct ft_hot *hot)
+{
+    const struct dp_view *view = &burst->view[i];
+    uint32_t size_bytes = RTE_MIN(view->payload_bytes, CL_STREAM_MAX_BYTES);
+    const uint8_t *payload =
+        has_payload(view) ? dp_bytes(burst->mbuf[i], view->payload_offset, size_bytes, worker->linear) : NULL;
+    struct dp_sctp_message message;
+    if (!payload || !dp_sctp_message(payload, size_bytes, &message)) {
+        if (burst->ordinal[i] >= SCTP_PACKETS_MAX)
+            dp_flow_conclude(worker, burst->slot[i], NULL, NULL, true, burst->ordinal[i]);
+        return;
+    }
+    struct cl_packet packet = {.bytes = message.bytes,
+                               .size_bytes = message.size_bytes,
+                               .ip_proto = IP_PROTO_SCTP,
+                               .from_server = burst->from_server[i],
+                               .client_port = port_of(hot, false),
+                               .server_port = port_of(hot, true)};
+    struct cl_verdict verdict;
+    memset(worker->info.size_bytes, 0, sizeof worker->info.size_bytes);
+    cl_sctp(worker->classifier, message.ppid, &packet, &verdict, &worker->info);
+    dp_flow_decide(worker, burst->slot[i], &verdict, &worker->info, burst->ordinal[i], 1);
+}
+
 void dp_stage_classify(struct dp_worker *worker, struct dp_burst *burst, unsigned begin, unsigned end)
 {
     struct ft *flows = worker->engine->flows;
@@ -421,7 +451,9 @@ void dp_stage_classify(struct dp_worker *worker, struct dp_burst *burst, unsigne
                 continue;
             }
         }
-        if (!is_tcp && hot->ip_proto != IP_PROTO_UDP)
+        if (hot->ip_proto == IP_PROTO_SCTP)
+            judge_sctp(worker, burst, i, hot);
+        else if (!is_tcp && hot->ip_proto != IP_PROTO_UDP)
             dp_flow_conclude(worker, burst->slot[i], NULL, NULL, true, burst->ordinal[i]);
         else if (has_payload(view))
             inspect_packet(worker, burst, i, hot);

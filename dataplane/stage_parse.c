@@ -15,6 +15,9 @@ void dp_stage_parse(struct dp_worker *worker, struct dp_burst *burst)
     unsigned count = 0;
     burst->credited = 0;
     dp_parse_bulk(burst->mbuf, burst->link_type, burst->count, burst->view);
+    if (unlikely(worker->engine->config.tunnels))
+        for (unsigned i = 0; i < burst->count; i++)
+            dp_tunnel_enter(burst->mbuf[i], worker->engine->config.tunnels, &burst->view[i]);
     memset(burst->resolved, 0, sizeof burst->resolved);
     for (unsigned i = 0; i < burst->count; i++) {
         bytes += rte_pktmbuf_pkt_len(burst->mbuf[i]);

@@ -22,6 +22,7 @@
 #include "dataplane/pending.h"
 #include "dataplane/reload.h"
 #include "dataplane/stats.h"
+#include "dataplane/tunnel.h"
 #include "flowtable/table.h"
 
 #define DP_HANDOFF_RING_PACKETS 4096u
@@ -82,6 +83,7 @@ struct dp_engine_config {
     struct ft_config flow_table;
     struct cl_options classification;
     struct dp_learning_config learning;
+    dp_tunnel_policy tunnels;
     uint64_t pending_bytes;    /* all workers together */
     uint32_t attribute_blocks; /* per worker */
     unsigned subscriber_net_count;

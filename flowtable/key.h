@@ -30,7 +30,20 @@
 #define FT_SHARDS 256u
 
 /* Tunnel kinds of the context: which encapsulation stands between the outer frame and the keyed IP header. */
-enum ft_tunnel { FT_TUNNEL_NONE, FT_TUNNEL_IPIP, FT_TUNNEL_6IN4, FT_TUNNEL_4IN6, FT_TUNNEL_6IN6 };
+enum ft_tunnel {
+    FT_TUNNEL_NONE,
+    FT_TUNNEL_IPIP,
+    FT_TUNNEL_6IN4,
+    FT_TUNNEL_4IN6,
+    FT_TUNNEL_6IN6,
+    /* entered by policy alone */
+    FT_TUNNEL_GRE,
+    FT_TUNNEL_L2TP,
+    FT_TUNNEL_GTP_U,
+    FT_TUNNEL_VXLAN,
+    FT_TUNNEL_GENEVE,
+    FT_TUNNEL_TEREDO,
+};
 
 /* Compared and hashed as bytes: no padding, unused bytes zero. */
 struct ft_key {

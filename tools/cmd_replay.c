@@ -36,6 +36,8 @@ static const char help_text[] =
     "                           traffic have unfinished ones)\n"
     "      --inspectors on|off      off: the pack's patterns alone judge (default on)\n"
     "      --ja4                    tell the JA4 fingerprint of TLS, QUIC and DTLS clients (info.ja4)\n"
+    "      --tunnels LIST           judge what these carry: gre,l2tp,gtp_u,vxlan,geneve,teredo, or all\n"
+    "                               (default: a tunnel is one flow)\n"
     "      --capacity FLOWS         size of the flow table (default 1048576)\n"
     "      --seed N                 of the flow table's hash (default 1)\n"
     "  -q, --quiet                  no progress, no rates on stderr\n"
@@ -59,6 +61,7 @@ enum {
     OPT_INSPECTORS,
     OPT_CHECKSUMS,
     OPT_JA4,
+    OPT_TUNNELS,
     OPT_CAPACITY,
     OPT_SEED,
     OPT_SPREAD,
@@ -78,6 +81,7 @@ static const struct option long_options[] = {
     {"inspectors", required_argument, NULL, OPT_INSPECTORS},
     {"checksums", required_argument, NULL, OPT_CHECKSUMS},
     {"ja4", no_argument, NULL, OPT_JA4},
+    {"tunnels", required_argument, NULL, OPT_TUNNELS},
     {"capacity", required_argument, NULL, OPT_CAPACITY},
     {"seed", required_argument, NULL, OPT_SEED},
     {"spread", required_argument, NULL, OPT_SPREAD}, /* for tests: right, or wrong worker first */
@@ -211,6 +215,29 @@ static int set_checksums(struct replay_command *c, const char *text)
     return cli_usage_error("replay", "--checksums %s: expected ignore, check or drop", text);
 }
 
+/* "vxlan,gtp_u", or "all". */
+static int set_tunnels(struct dp_engine_config *engine, const char *value)
+{
+    engine->tunnels = 0;
+    if (!strcmp(value, "all")) {
+        engine->tunnels = (dp_tunnel_policy)((1u << DP_TUNNEL_COUNT) - 1);
+        return CLI_OK;
+    }
+    for (const char *at = value;;) {
+        size_t size = strcspn(at, ",");
+        unsigned i = 0;
+        while (i < DP_TUNNEL_COUNT && (strlen(dp_tunnel_name(i)) != size || strncmp(dp_tunnel_name(i), at, size) != 0))
+            i++;
+        if (i == DP_TUNNEL_COUNT)
+            return cli_usage_error("replay",
+                                   "--tunnels %s: expected all, or some of gre,l2tp,gtp_u,vxlan,geneve,teredo", value);
+        engine->tunnels |= (dp_tunnel_policy)(1u << i);
+        if (!at[size])
+            return CLI_OK;
+        at += size + 1;
+    }
+}
+
 static int set_option(struct replay_command *c, int option, const char *value)
 {
     struct dp_engine_config *engine = &c->engine_config;
@@ -257,6 +284,8 @@ static int set_option(struct replay_command *c, int option, const char *value)
     case OPT_JA4:
         engine->classification.ja4 = true;
         return CLI_OK;
+    case OPT_TUNNELS:
+        return set_tunnels(engine, value);
     case OPT_CAPACITY:
         return parse_number("capacity", value, 4096, 1ull << 31, &engine->flow_table.capacity_flows);
     case OPT_SEED:

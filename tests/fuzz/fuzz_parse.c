@@ -1,11 +1,12 @@
 /*
- * dp_parse: no frame reads past its end, and cutting it in two segments changes nothing. The first two bytes of the
+ * dp_parse and dp_tunnel_enter: no frame reads past its end, and cutting it in two segments changes nothing. The first two bytes of the
  * input are the link type and where to cut.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "dataplane/packet.h"
+#include "dataplane/tunnel.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -65,6 +66,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     if (memcmp(&of_whole, &of_parts, sizeof of_whole) != 0)
         abort();
     if (of_whole.result >= DP_PARSE_RESULT_COUNT || of_whole.payload_offset + of_whole.payload_bytes > frame_bytes)
+        abort();
+    bool entered = dp_tunnel_enter(&m, UINT8_MAX, &of_whole);
+    if (dp_tunnel_enter(segments, UINT8_MAX, &of_parts) != entered ||
+        memcmp(&of_whole, &of_parts, sizeof of_whole) != 0)
+        abort();
+    if (of_whole.payload_offset + of_whole.payload_bytes > frame_bytes)
         abort();
     free(whole);
     free(parts[0]);
