@@ -332,6 +332,66 @@ void dp_fragment_carrier_destroy(struct dp_fragment_carrier *carrier)
     free(carrier);
 }
 
+uint32_t dp_fragment_carrier_count(const struct dp_fragment_carrier *carrier)
+{
+    return carrier->count - carrier->taken;
+}
+
+void dp_fragment_carrier_clear(struct dp_fragment_carrier *carrier)
+{
+    carrier->count = carrier->taken = 0;
+}
+
+void dp_fragment_carrier_get(const struct dp_fragment_carrier *carrier, uint32_t index,
+                             struct dp_datagram_state *ret_state)
+{
+    const struct datagram *d = &carrier->datagrams[carrier->taken + index];
+    *ret_state = (struct dp_datagram_state){.context = d->id.context,
+                                            .fragment_id = d->id.fragment_id,
+                                            .id_ip_proto = d->id.ip_proto,
+                                            .is_v6 = d->id.is_v6,
+                                            .direction = d->id.direction,
+                                            .port_be16 = {d->port_be16[0], d->port_be16[1]},
+                                            .ip_proto = d->ip_proto,
+                                            .swap = d->swap,
+                                            .is_named = d->is_named,
+                                            .pending_packets = d->pending_packets,
+                                            .pending_bytes = d->pending_bytes,
+                                            .created_ns = d->created_ns,
+                                            .pending_first_ns = d->pending_first_ns,
+                                            .pending_last_ns = d->pending_last_ns,
+                                            .origin = d->origin,
+                                            .seen_bytes = d->seen_bytes,
+                                            .total_bytes = d->total_bytes};
+    memcpy(ret_state->addr, d->id.addr, sizeof ret_state->addr);
+}
+
+bool dp_fragment_carrier_add(struct dp_fragment_carrier *carrier, const struct dp_datagram_state *state)
+{
+    if (carrier->count == carrier->capacity)
+        return false;
+    struct datagram *d = &carrier->datagrams[carrier->count++];
+    *d = (struct datagram){.id = {.context = state->context,
+                                  .fragment_id = state->fragment_id,
+                                  .ip_proto = state->id_ip_proto,
+                                  .is_v6 = state->is_v6,
+                                  .direction = state->direction},
+                           .port_be16 = {state->port_be16[0], state->port_be16[1]},
+                           .ip_proto = state->ip_proto,
+                           .swap = state->swap & 1,
+                           .is_named = state->is_named,
+                           .pending_packets = state->pending_packets,
+                           .pending_bytes = state->pending_bytes,
+                           .created_ns = state->created_ns,
+                           .pending_first_ns = state->pending_first_ns,
+                           .pending_last_ns = state->pending_last_ns,
+                           .origin = state->origin,
+                           .seen_bytes = state->seen_bytes,
+                           .total_bytes = state->total_bytes};
+    memcpy(d->id.addr, state->addr, sizeof d->id.addr);
+    return true;
+}
+
 static uint8_t shard_of(const struct datagram *d)
 {
     struct ft_key key = {.context = d->id.context, .is_v6 = d->id.is_v6};

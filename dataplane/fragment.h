@@ -97,6 +97,28 @@ uint32_t dp_fragments_expire(struct dp_fragments *fragments, uint64_t now_ns, st
 /* Datagrams on their way from one table to another. */
 struct dp_fragment_carrier;
 
+/* What is known of a datagram, for a table in another process. */
+struct dp_datagram_state {
+    uint8_t addr[2][16]; /* ordered as in a key */
+    uint32_t context, fragment_id;
+    uint8_t id_ip_proto; /* 0 for IPv6 */
+    uint8_t is_v6, direction;
+    uint16_t port_be16[2];
+    uint8_t ip_proto, swap;
+    bool is_named;
+    uint32_t pending_packets;
+    uint64_t pending_bytes, created_ns, pending_first_ns, pending_last_ns;
+    struct dp_fragment_origin origin;
+    uint32_t seen_bytes, total_bytes;
+};
+uint32_t dp_fragment_carrier_count(const struct dp_fragment_carrier *carrier);
+void dp_fragment_carrier_get(const struct dp_fragment_carrier *carrier, uint32_t index,
+                             struct dp_datagram_state *ret_state);
+/* False: there is no room for it. */
+bool dp_fragment_carrier_add(struct dp_fragment_carrier *carrier, const struct dp_datagram_state *state);
+/* Empties it. */
+void dp_fragment_carrier_clear(struct dp_fragment_carrier *carrier);
+
 /* Room for all of a table of that capacity. NULL when memory is short. */
 struct dp_fragment_carrier *dp_fragment_carrier_create(uint32_t capacity_datagrams);
 void dp_fragment_carrier_destroy(struct dp_fragment_carrier *carrier);

@@ -43,6 +43,11 @@ static const struct cascade_field flow_fields[] = {
     UINT(31, pack, true),
     UINT(32, next_seq_client, false),
     UINT(33, next_seq_server, false),
+    UINT(36, touch.judged_packets_left, false),
+    UINT(37, judged_seq, false),
+    UINT(38, judged_digest, false),
+    UINT(39, judged_size_bytes, false),
+    UINT(40, judged_from_server, false),
     CASCADE_FIELD(struct cascade_flow, 34, CASCADE_BLOB, texts, false),
     CASCADE_FIELD(struct cascade_flow, 35, CASCADE_BLOB, pending, false),
 };
@@ -50,8 +55,17 @@ static const struct cascade_field flow_fields[] = {
 #undef UINT
 #define UINT(number, member) CASCADE_FIELD(struct cascade_flow_touch, number, CASCADE_UINT, member, true)
 static const struct cascade_field touch_fields[] = {
-    UINT(1, slot),         UINT(2, generation),   UINT(3, last_ns), UINT(4, packets_client), UINT(5, packets_server),
-    UINT(6, bytes_client), UINT(7, bytes_server), UINT(8, flags),   UINT(9, tcp_state),      UINT(10, timeout_class),
+    UINT(1, slot),
+    UINT(2, generation),
+    UINT(3, last_ns),
+    UINT(4, packets_client),
+    UINT(5, packets_server),
+    UINT(6, bytes_client),
+    UINT(7, bytes_server),
+    UINT(8, flags),
+    UINT(9, tcp_state),
+    UINT(10, timeout_class),
+    CASCADE_FIELD(struct cascade_flow_touch, 11, CASCADE_UINT, judged_packets_left, false),
 };
 
 #undef UINT
@@ -96,11 +110,9 @@ const char *cascade_flow_refusal_text(enum cascade_flow_refusal refusal)
 
 /* ---- out ---- */
 
-/* Until a flow is decided the high halves' place holds sequence numbers. */
 static uint64_t packets_of(const struct ft_flow *flow, unsigned from_server)
 {
-    uint64_t high = flow->hot.flags & FT_FLOW_DECIDED ? flow->cold.packets_high[from_server] : 0;
-    return high << 32 | flow->hot.packets[from_server];
+    return (uint64_t)ft_flow_packets_high(&flow->hot, &flow->cold, from_server) << 32 | flow->hot.packets[from_server];
 }
 
 void cascade_touch_from(struct cascade_flow_touch *to, const struct ft_flow *flow)
@@ -116,6 +128,7 @@ void cascade_touch_from(struct cascade_flow_touch *to, const struct ft_flow *flo
         .flags = (uint16_t)(flow->hot.flags & FLAGS_CARRIED),
         .tcp_state = flow->hot.tcp_state,
         .timeout_class = flow->hot.timeout_class,
+        .judged_packets_left = ft_flow_is_watched(&flow->hot) ? flow->cold.judged.packets_left : 0,
     };
 }
 
@@ -149,6 +162,12 @@ void cascade_flow_from(struct cascade_flow *to, const struct ft_flow *flow, cons
     to->pack = cold->pack;
     to->next_seq_client = decided ? 0 : cold->next_seq[0];
     to->next_seq_server = decided ? 0 : cold->next_seq[1];
+    if (!ft_flow_is_watched(hot))
+        return;
+    to->judged_seq = cold->judged.seq;
+    to->judged_size_bytes = cold->judged.size_bytes;
+    to->judged_from_server = cold->judged.from_server;
+    to->judged_digest = cold->judged_digest;
 }
 
 /* ---- in ---- */
@@ -197,9 +216,12 @@ enum cascade_flow_refusal cascade_touch_apply(const struct cascade_flow_touch *f
     FT_SET(hot->bytes[1], from->bytes_server);
     FT_SET(hot->flags, (uint16_t)((hot->flags & ~FLAGS_CARRIED) | (from->flags & FLAGS_CARRIED)));
     FT_SET(hot->tcp_state, from->tcp_state);
-    if (from->flags & FT_FLOW_DECIDED) {
+    if (ft_flow_is_watched(hot)) {
+        FT_SET(cold->judged.packets_left, from->judged_packets_left);
+    } else if (from->flags & FT_FLOW_DECIDED) {
         FT_SET(cold->packets_high[0], (uint32_t)(from->packets_client >> 32));
         FT_SET(cold->packets_high[1], (uint32_t)(from->packets_server >> 32));
+        FT_SET(cold->judged_digest, 0);
     }
     return CASCADE_FLOW_REFUSAL_none;
 }
@@ -215,6 +237,12 @@ enum cascade_flow_refusal cascade_flow_apply(const struct cascade_flow *from, co
         FT_SET(cold->next_seq[1], from->next_seq_server);
     }
     cascade_touch_apply(&from->touch, clock_ns, hot, cold);
+    if (ft_flow_is_watched(hot)) {
+        FT_SET(cold->judged.seq, from->judged_seq);
+        FT_SET(cold->judged.size_bytes, from->judged_size_bytes);
+        FT_SET(cold->judged.from_server, from->judged_from_server & 1);
+        FT_SET(cold->judged_digest, from->judged_digest);
+    }
     uint16_t protocol = names->protocol_of_id(names->context, from->protocol_id);
     uint16_t application = names->protocol_of_id(names->context, from->application_id);
     FT_SET(hot->name, application ? application : protocol);

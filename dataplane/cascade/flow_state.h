@@ -30,6 +30,7 @@ struct cascade_flow_touch {
     uint16_t flags; /* FT_FLOW_*, without the link */
     uint8_t tcp_state;
     uint8_t timeout_class;
+    uint8_t judged_packets_left; /* of a flow that is watched, see ft_cold.judged */
 };
 
 struct cascade_flow {
@@ -46,7 +47,7 @@ struct cascade_flow {
     /* ledger of its records */
     uint64_t reported_bytes_client, reported_bytes_server;
     uint16_t interval;
-    /* verdict; ids 0: none */
+    /* verdict; ids counted from 1, 0: none */
     uint32_t protocol_id, application_id, signature_id;
     uint8_t method, confidence;
     uint16_t packets_to_verdict;
@@ -54,6 +55,10 @@ struct cascade_flow {
     uint8_t pack; /* number of the pack that judged, in the sender's handshake; 0 = undecided */
     /* undecided TCP: sequence numbers expected next */
     uint32_t next_seq_client, next_seq_server;
+    /* decided and watched: the bytes that the verdict rests on */
+    uint32_t judged_seq, judged_digest;
+    uint16_t judged_size_bytes;
+    uint8_t judged_from_server;
     struct cascade_blob texts;   /* struct dp_attributes: sizes, then the texts; empty: none */
     struct cascade_blob pending; /* what inspection has kept, see cascade/undecided.h; empty: nothing, or decided */
 };
@@ -66,7 +71,7 @@ struct cascade_flow_gone {
 
 extern const struct cascade_kind cascade_flow_kind, cascade_flow_touch_kind, cascade_flow_gone_kind;
 
-/* Stable ids of runtime indexes, and back; 0 for 0. The dataplane has them from its pack, a test from a table. */
+/* Stable ids of runtime indexes, counted from 1, and back; 0 for 0: none, or not known here. The dataplane has them from its pack, a test from a table. */
 struct cascade_names {
     uint32_t (*id_of_protocol)(const void *context, uint16_t index);
     uint32_t (*id_of_signature)(const void *context, uint16_t index);
@@ -109,6 +114,12 @@ enum cascade_flow_refusal cascade_flow_apply(const struct cascade_flow *from, co
                                              int64_t clock_ns, struct ft_hot *hot, struct ft_cold *cold);
 enum cascade_flow_refusal cascade_touch_apply(const struct cascade_flow_touch *from, int64_t clock_ns,
                                               struct ft_hot *hot, struct ft_cold *cold);
+/* Of an entry: the handle of what inspection keeps, 0 when it keeps nothing. */
+static inline uint32_t cascade_pending_of(const struct ft_hot *hot, const struct ft_cold *cold)
+{
+    return hot->flags & FT_FLOW_DECIDED ? 0 : cold->pending;
+}
+
 /* Serial arithmetic: `version` is newer than `than`. */
 static inline bool cascade_is_newer(uint32_t version, uint32_t than)
 {

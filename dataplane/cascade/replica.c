@@ -76,8 +76,8 @@ static void remove_entry(struct cascade_replica *replica, ft_slot slot, const st
 {
     const struct ft_cold *cold = ft_cold(replica->flows, slot);
     struct entry *entry = &replica->entries[slot];
-    if (adopters && adopters->drop)
-        adopters->drop(adopters->context, cold->attributes, cold->pending);
+    if (adopters)
+        adopters->drop(adopters->context, cold->attributes, cascade_pending_of(ft_hot(replica->flows, slot), cold));
     ft_remove(replica->flows, slot);
     if (!entry->is_replica)
         return;
@@ -104,22 +104,6 @@ static enum cascade_flow_refusal enter(struct cascade_replica *replica, const st
     }
     return ft_insert(replica->flows, key, hash, record->uid, 0, ret_slot) ? CASCADE_FLOW_REFUSAL_no_space
                                                                           : CASCADE_FLOW_REFUSAL_none;
-}
-
-/* Texts and what inspection has kept: the new ones take the place of the old ones. */
-static void adopt(struct cascade_replica *replica, const struct cascade_flow *record, ft_slot slot,
-                  const struct cascade_adopters *adopters)
-{
-    struct ft_cold *cold = ft_cold(replica->flows, slot);
-    if (!adopters)
-        return;
-    if (adopters->drop)
-        adopters->drop(adopters->context, cold->attributes, cold->pending);
-    FT_SET(cold->attributes,
-           adopters->texts && record->texts.size_bytes ? adopters->texts(adopters->context, &record->texts) : 0);
-    FT_SET(cold->pending, adopters->pending && record->pending.size_bytes
-                              ? adopters->pending(adopters->context, record, &record->pending)
-                              : 0);
 }
 
 /* Finds or makes the entry of a checked record. */
@@ -165,10 +149,19 @@ static enum cascade_flow_refusal apply_flow(struct cascade_replica *replica, uin
     struct ft_hot *hot = ft_hot(replica->flows, slot);
     struct entry *entry = &replica->entries[slot];
     struct shard *shard = &replica->shards[number];
+    struct ft_cold *cold = ft_cold(replica->flows, slot);
+    uint32_t texts = 0, pending = 0;
+    if (adopters) {
+        adopters->drop(adopters->context, cold->attributes, cascade_pending_of(hot, cold));
+        texts = record->texts.size_bytes ? adopters->texts(adopters->context, &record->texts) : 0;
+        pending = record->pending.size_bytes ? adopters->pending(adopters->context, record, &record->pending) : 0;
+    }
     ft_write_begin(hot);
-    cascade_flow_apply(record, &replica->names, clock_ns, hot, ft_cold(replica->flows, slot));
+    cascade_flow_apply(record, &replica->names, clock_ns, hot, cold);
     ft_set_timeout_class(replica->flows, slot, record->touch.timeout_class);
-    adopt(replica, record, slot, adopters);
+    FT_SET(cold->attributes, texts);
+    if (!(hot->flags & FT_FLOW_DECIDED))
+        FT_SET(cold->pending, pending);
     ft_write_end(hot);
     if (entry->is_replica)
         shard->digest.sum -= entry->hash_flow + entry->hash_touch;
@@ -253,7 +246,7 @@ unsigned cascade_replica_apply(struct cascade_replica *replica, const struct cas
         union any_record record;
         const struct cascade_kind *kind;
         const uint8_t *from = c.p;
-        enum cascade_refusal malformed = cascade_read_record(reader, &c, &kind, &record);
+        enum cascade_refusal malformed = cascade_read_record(reader, &c, &kind, &record, sizeof record);
         if (malformed) {
             stats->malformed[malformed]++;
             continue;

@@ -28,7 +28,7 @@ struct cascade_replica_stats {
     uint64_t malformed[CASCADE_REFUSAL_COUNT];
 };
 
-/* The other way round of struct cascade_attachments: handles for an entry from what came with it, and their end. */
+/* The other way round of struct cascade_attachments: handles for an entry from what came with it, and their end. All are there. */
 struct cascade_adopters {
     uint32_t (*texts)(void *context, const struct cascade_blob *texts);
     uint32_t (*pending)(void *context, const struct cascade_flow *flow, const struct cascade_blob *pending);

@@ -263,7 +263,7 @@ static enum cascade_refusal read_fields(const struct cascade_plan *plan, struct 
 }
 
 enum cascade_refusal cascade_read_record(const struct cascade_reader *reader, struct cursor *c,
-                                         const struct cascade_kind **ret_kind, void *ret_values)
+                                         const struct cascade_kind **ret_kind, void *ret_values, size_t values_size)
 {
     unsigned number = cursor_u8(c);
     uint32_t body_size = cursor_be24(c);
@@ -280,6 +280,8 @@ enum cascade_refusal cascade_read_record(const struct cascade_reader *reader, st
     const struct cascade_plan *plan = &reader->plans[number];
     if (!plan->kind)
         return CASCADE_REFUSAL_none;
+    if (plan->kind->struct_bytes > values_size)
+        return CASCADE_REFUSAL_misplaced;
     memset(ret_values, 0, plan->kind->struct_bytes);
     enum cascade_refusal refusal = read_fields(plan, &body, ret_values);
     if (!refusal)

@@ -79,7 +79,8 @@ struct cascade_kind {
     X(field_twice, "one field defined twice")                                                                          \
     X(field_missing, "a required field is not defined")                                                                \
     X(value_too_wide, "a value that does not fit our field")                                                           \
-    X(too_long, "a record longer than is followed")
+    X(too_long, "a record longer than is followed")                                                                    \
+    X(misplaced, "a kind that has no place where it came")
 enum cascade_refusal {
 #define X(name, text) CASCADE_REFUSAL_##name,
     CASCADE_REFUSALS(X)
@@ -116,11 +117,11 @@ void cascade_reader_init(struct cascade_reader *reader, const struct cascade_kin
 /* Takes one definition off the cursor. */
 enum cascade_refusal cascade_define(struct cascade_reader *reader, struct cursor *c);
 /*
- * Takes one record off the cursor and fills `ret_values`, which must have room for the largest struct of the reader's
- * kinds; *ret_kind is NULL for a kind that the peer defined and we do not know. After a refusal of one record that was
+ * Takes one record off the cursor and fills `ret_values`, of `values_size` bytes: a kind whose struct is larger is refused
+ * (misplaced). *ret_kind is NULL for a kind that the peer defined and we do not know. After a refusal of one record that was
  * there whole the cursor stands behind it, else it has failed. Blobs point into the cursor's bytes.
  */
 enum cascade_refusal cascade_read_record(const struct cascade_reader *reader, struct cursor *c,
-                                         const struct cascade_kind **ret_kind, void *ret_values);
+                                         const struct cascade_kind **ret_kind, void *ret_values, size_t values_size);
 /* True when the first `size` bytes hold a whole record; *ret_size_bytes is its size as soon as 4 bytes are there. */
 bool cascade_record_whole(const uint8_t *bytes, size_t size, size_t *ret_size_bytes);

@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         const struct cascade_kind *kind;
         size_t whole_bytes;
         bool whole = cascade_record_whole(from, cursor_left(&c), &whole_bytes);
-        enum cascade_refusal refusal = cascade_read_record(&reader, &c, &kind, &values);
+        enum cascade_refusal refusal = cascade_read_record(&reader, &c, &kind, &values, sizeof values);
         if (refusal >= CASCADE_REFUSAL_COUNT || (c.ok && (!whole || (size_t)(c.p - from) != whole_bytes)))
             abort();
         if (!c.ok)

@@ -85,7 +85,7 @@ Test(cascade_schema, same_version)
     struct cursor c = cursor_of(wire, size);
     struct sample got;
     const struct cascade_kind *got_kind;
-    cr_assert_eq(cascade_read_record(&reader, &c, &got_kind, &got), CASCADE_REFUSAL_none);
+    cr_assert_eq(cascade_read_record(&reader, &c, &got_kind, &got, sizeof got), CASCADE_REFUSAL_none);
     cr_assert_eq(got_kind, &kind);
     cr_assert_eq(cursor_left(&c), 0);
     cr_assert_arr_eq(got.address, values.address, 4);
@@ -130,7 +130,7 @@ Test(cascade_schema, other_version)
     struct cursor c = cursor_of(wire, size);
     struct sample got;
     const struct cascade_kind *got_kind;
-    cr_assert_eq(cascade_read_record(&reader, &c, &got_kind, &got), CASCADE_REFUSAL_none);
+    cr_assert_eq(cascade_read_record(&reader, &c, &got_kind, &got, sizeof got), CASCADE_REFUSAL_none);
     cr_assert_eq(got.generation, 77);
     cr_assert_eq(got.bytes, 1000);
     cr_assert_eq(got.port, 80);
@@ -141,7 +141,7 @@ Test(cascade_schema, other_version)
     sent.generation = UINT64_C(1) << 32;
     size = cascade_write_record(&other, &sent, wire, sizeof wire);
     c = cursor_of(wire, size);
-    cr_assert_eq(cascade_read_record(&reader, &c, &got_kind, &got), CASCADE_REFUSAL_value_too_wide);
+    cr_assert_eq(cascade_read_record(&reader, &c, &got_kind, &got, sizeof got), CASCADE_REFUSAL_value_too_wide);
     cr_assert(c.ok);
     cr_assert_eq(cursor_left(&c), 0);
 }
@@ -158,7 +158,7 @@ Test(cascade_schema, longer_record_and_unknown_kind)
     struct cursor c = cursor_of(wire, size + 3);
     struct sample got;
     const struct cascade_kind *got_kind;
-    cr_assert_eq(cascade_read_record(&reader, &c, &got_kind, &got), CASCADE_REFUSAL_none);
+    cr_assert_eq(cascade_read_record(&reader, &c, &got_kind, &got, sizeof got), CASCADE_REFUSAL_none);
     cr_assert_eq(got.mark, 9);
     cr_assert_eq(cursor_left(&c), 0);
 
@@ -168,7 +168,7 @@ Test(cascade_schema, longer_record_and_unknown_kind)
     cr_assert_eq(define(&reader, &later), CASCADE_REFUSAL_none);
     size = cascade_write_record(&later, &values, wire, sizeof wire);
     c = cursor_of(wire, size);
-    cr_assert_eq(cascade_read_record(&reader, &c, &got_kind, &got), CASCADE_REFUSAL_none);
+    cr_assert_eq(cascade_read_record(&reader, &c, &got_kind, &got, sizeof got), CASCADE_REFUSAL_none);
     cr_assert_null(got_kind);
     cr_assert_eq(cursor_left(&c), 0);
 }
@@ -226,22 +226,26 @@ Test(cascade_schema, refused_records)
     for (size_t body = 0; body < size - 4; body++) { /* a length that lies: too short for the fields */
         wire[3] = (uint8_t)body;
         struct cursor c = cursor_of(wire, size);
-        cr_expect_eq(cascade_read_record(&reader, &c, &got_kind, &got), CASCADE_REFUSAL_cut_off);
+        cr_expect_eq(cascade_read_record(&reader, &c, &got_kind, &got, sizeof got), CASCADE_REFUSAL_cut_off);
         cr_expect_null(got_kind);
     }
     wire[3] = (uint8_t)(size - 4 + 1); /* longer than what is there */
     struct cursor c = cursor_of(wire, size);
-    cr_expect_eq(cascade_read_record(&reader, &c, &got_kind, &got), CASCADE_REFUSAL_cut_off);
+    cr_expect_eq(cascade_read_record(&reader, &c, &got_kind, &got, sizeof got), CASCADE_REFUSAL_cut_off);
     cr_expect_not(c.ok);
+    wire[3] = (uint8_t)(size - 4);
+    c = cursor_of(wire, size);
+    cr_expect_eq(cascade_read_record(&reader, &c, &got_kind, &got, sizeof got - 1), CASCADE_REFUSAL_misplaced);
+    cr_expect(c.ok && !cursor_left(&c));
     wire[1] = 0xff;
     c = cursor_of(wire, size);
-    cr_expect_eq(cascade_read_record(&reader, &c, &got_kind, &got), CASCADE_REFUSAL_too_long);
+    cr_expect_eq(cascade_read_record(&reader, &c, &got_kind, &got, sizeof got), CASCADE_REFUSAL_too_long);
     size = cascade_write_record(&kind, &values, wire, sizeof wire);
     wire[0] = 8;
     c = cursor_of(wire, size);
-    cr_expect_eq(cascade_read_record(&reader, &c, &got_kind, &got), CASCADE_REFUSAL_kind_unknown);
+    cr_expect_eq(cascade_read_record(&reader, &c, &got_kind, &got, sizeof got), CASCADE_REFUSAL_kind_unknown);
     wire[0] = 7;
     wire[22] = 0xff; /* a blob larger than the record */
     c = cursor_of(wire, size);
-    cr_expect_eq(cascade_read_record(&reader, &c, &got_kind, &got), CASCADE_REFUSAL_cut_off);
+    cr_expect_eq(cascade_read_record(&reader, &c, &got_kind, &got, sizeof got), CASCADE_REFUSAL_cut_off);
 }
