@@ -67,7 +67,7 @@ void cl_info_set(struct cl_info *info, enum cl_text text, const void *bytes, siz
 
 /* What the classifier remembers of an undecided flow; all zero at the start. The caller moves it about as bytes. */
 struct cl_state {
-    uint64_t opaque[16];
+    uint64_t opaque[19];
 };
 
 /* A payload-bearing packet of a flow that is not done. */

@@ -2,6 +2,7 @@
 
 #include "base/cursor.h"
 #include "classifier/engine.h"
+#include "classifier/midflow.h"
 
 #define IP_PROTO_TCP 6u
 #define IP_PROTO_UDP 17u
@@ -26,6 +27,7 @@ struct flow {
     uint8_t reserved;
     uint16_t pending[MAX_PENDING];
     uint8_t head[PACK_HEAD_BYTES]; /* first bytes of that packet */
+    struct midflow midflow;
 };
 _Static_assert(sizeof(struct flow) <= sizeof(struct cl_state), "a flow's memory must fit its state");
 _Static_assert(CL_INSPECTORS_MAX <= 32, "rejected has a bit per inspector");
@@ -40,14 +42,6 @@ static const uint8_t *bytes_at(const uint8_t *bytes, uint32_t size, int32_t at, 
     struct cursor c = cursor_of(bytes, size);
     cursor_skip(&c, (size_t)offset);
     return cursor_take(&c, count);
-}
-
-static uint64_t number_of(const uint8_t *p, unsigned size, bool little)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < size; i++)
-        value = value << 8 | p[little ? size - 1 - i : i];
-    return value;
 }
 
 static bool compare_length(const struct pack_check *k, uint64_t value, uint32_t size)
@@ -69,7 +63,7 @@ static bool compare_head(const struct pack_check *k, const uint8_t *p, const str
     if (k->kind == PACK_SAME)
         return !memcmp(p, first, k->size);
     uint64_t modulus_mask = k->size == 8 ? UINT64_MAX : (1ull << 8 * k->size) - 1;
-    uint64_t step = (number_of(p, k->size, k->little) - number_of(first, k->size, k->little)) & modulus_mask;
+    uint64_t step = (cl_number(p, k->size, k->little) - cl_number(first, k->size, k->little)) & modulus_mask;
     return step >= k->min && step <= k->max;
 }
 
@@ -82,24 +76,16 @@ static bool check_holds(const struct pack_check *k, const struct cl_packet *pack
         return !memcmp(p, k->bytes, k->size);
     if (k->kind == PACK_SAME || k->kind == PACK_STEP)
         return compare_head(k, p, f);
-    uint64_t value = number_of(p, k->size, k->little) & k->mask;
+    uint64_t value = cl_number(p, k->size, k->little) & k->mask;
     if (k->kind == PACK_LENGTH_FIELD)
         return compare_length(k, value, packet->size_bytes);
     return value >= k->min && value <= k->max;
 }
 
-static bool in_ranges(const struct pack_ranges *r, uint32_t value)
-{
-    for (uint32_t i = 0; i < r->count; i++)
-        if (value >= r->list[i].first && value <= r->list[i].last)
-            return true;
-    return false;
-}
-
 /* `hits` are the slots that this packet hit for the rule. */
 static bool step_holds(const struct pack_step *s, uint8_t hits, const struct cl_packet *packet, const struct flow *f)
 {
-    if ((hits & s->slots) != s->slots || (s->lengths.count && !in_ranges(&s->lengths, packet->size_bytes)))
+    if ((hits & s->slots) != s->slots || (s->lengths.count && !cl_in_ranges(&s->lengths, packet->size_bytes)))
         return false;
     for (uint32_t i = 0; i < s->check_count; i++)
         if (!check_holds(&s->checks[i], packet, f))
@@ -107,14 +93,9 @@ static bool step_holds(const struct pack_step *s, uint8_t hits, const struct cl_
     return true;
 }
 
-static bool has_port(const struct pack_ranges *r, const struct cl_packet *packet)
-{
-    return in_ranges(r, packet->server_port) || in_ranges(r, packet->client_port);
-}
-
 static bool first_holds(const struct pack_rule *r, uint8_t hits, const struct cl_packet *packet, const struct flow *f)
 {
-    return (!r->ports.count || has_port(&r->ports, packet)) && step_holds(&r->first, hits, packet, f);
+    return (!r->ports.count || cl_has_port(&r->ports, packet)) && step_holds(&r->first, hits, packet, f);
 }
 
 /* ---- candidates ---- */
@@ -134,7 +115,7 @@ static void add_candidate(struct candidates *c, const struct cl_engine *e, uint1
 {
     const struct pack_rule *r = &e->pack->rules[rule];
     unsigned confidence = r->confidence;
-    if (r->port_hints.count && confidence < CONFIDENCE_CERTAIN && has_port(&r->port_hints, packet)) {
+    if (r->port_hints.count && confidence < CONFIDENCE_CERTAIN && cl_has_port(&r->port_hints, packet)) {
         confidence += PORT_HINT_GAIN;
         if (confidence >= CONFIDENCE_CERTAIN)
             confidence = CONFIDENCE_CERTAIN - 1;
@@ -241,6 +222,17 @@ static void keep_head(struct flow *f, const struct cl_packet *packet)
     memcpy(f->head, packet->bytes, f->head_bytes);
 }
 
+/* A datagram flow's beginning is never known for sure: it may go on after its time-out. */
+static bool is_midflow(const struct cl_packet *packet)
+{
+    return packet->started_before || packet->ip_proto == IP_PROTO_UDP;
+}
+
+static bool is_joined_stream(const struct cl_packet *packet)
+{
+    return packet->started_before && packet->ip_proto == IP_PROTO_TCP;
+}
+
 /* Rules whose first conditions hold: candidates now, or pending when they ask for a second packet. */
 static void judge_touched(struct cl_worker *w, struct flow *f, const struct cl_packet *packet, struct candidates *c)
 {
@@ -249,7 +241,7 @@ static void judge_touched(struct cl_worker *w, struct flow *f, const struct cl_p
     for (uint32_t i = 0; i < w->touched_count; i++) {
         uint16_t rule = w->touched[i];
         const struct pack_rule *r = &w->engine->pack->rules[rule];
-        if (r->later || !first_holds(r, w->hits[rule], packet, f))
+        if (r->later || (r->midflow && !is_midflow(packet)) || !first_holds(r, w->hits[rule], packet, f))
             continue;
         if (!r->has_then)
             add_candidate(c, w->engine, rule, packet);
@@ -333,15 +325,16 @@ static void apply_result(const struct cl_engine *e, struct flow *f, const struct
 }
 
 /* The budget of packets: a direction beyond its own is not looked at, the flow ends at both together. */
-static bool is_over_budget(const struct cl_engine *e, const struct cl_packet *packet)
+static bool is_over_budget(const struct cl_engine *e, const struct flow *f, const struct cl_packet *packet)
 {
     return packet->payload_packets[0] + packet->payload_packets[1] >= 2 * e->options.payload_packets_max ||
-           (packet->ip_proto == IP_PROTO_TCP && packet->size_bytes >= CL_STREAM_MAX_BYTES);
+           (packet->ip_proto == IP_PROTO_TCP &&
+            packet->size_bytes + f->midflow.begin[packet->from_server] >= CL_STREAM_MAX_BYTES);
 }
 
-static enum cl_step final_or_done(const struct cl_engine *e, const struct cl_packet *packet)
+static enum cl_step final_or_done(const struct cl_engine *e, const struct flow *f, const struct cl_packet *packet)
 {
-    return is_over_budget(e, packet) ? CL_DONE : CL_FINAL;
+    return is_over_budget(e, f, packet) ? CL_DONE : CL_FINAL;
 }
 
 /* Calls the running inspector; CL_UNDECIDED with f->inspector == 0 means that it said no. */
@@ -361,13 +354,13 @@ static enum cl_step run_inspector(struct cl_worker *w, struct flow *f, const str
         memset(f->inspector_state, 0, sizeof f->inspector_state);
         return was_final ? CL_DONE : CL_UNDECIDED;
     case CL_INSPECT_MORE:
-        if (!was_final && is_over_budget(e, packet))
+        if (!was_final && is_over_budget(e, f, packet))
             set_verdict(e, f, f->rule, CL_METHOD_signature, e->pack->rules[f->rule].confidence);
         if (!f->verdict.protocol)
             return CL_UNDECIDED;
         refine_by_host(e, f, info);
         refine_by_ja4(e, f, info);
-        return final_or_done(e, packet);
+        return final_or_done(e, f, packet);
     case CL_INSPECT_CONFIRMED:
     case CL_INSPECT_DONE:
         break;
@@ -375,7 +368,7 @@ static enum cl_step run_inspector(struct cl_worker *w, struct flow *f, const str
     apply_result(e, f, &result);
     refine_by_host(e, f, info);
     refine_by_ja4(e, f, info);
-    return step == CL_INSPECT_DONE ? CL_DONE : final_or_done(e, packet);
+    return step == CL_INSPECT_DONE ? CL_DONE : final_or_done(e, f, packet);
 }
 
 /* Best first; an inspector that says no gives way to the next. */
@@ -388,7 +381,7 @@ static enum cl_step settle(struct cl_worker *w, struct flow *f, struct candidate
         const struct pack_rule *r = &e->pack->rules[best.rule];
         if (!r->inspector || e->options.inspectors_off) {
             set_verdict(e, f, best.rule, CL_METHOD_signature, best.confidence);
-            return e->has_later[f->verdict.protocol] ? final_or_done(e, packet) : CL_DONE;
+            return e->has_later[f->verdict.protocol] ? final_or_done(e, f, packet) : CL_DONE;
         }
         if (f->rejected & 1u << (r->inspector - 1u))
             continue;
@@ -408,11 +401,17 @@ static enum cl_step settle(struct cl_worker *w, struct flow *f, struct candidate
     return CL_UNDECIDED;
 }
 
+/* `whole`: the packet with all bytes of its direction, also those that `packet` begins behind. */
 static enum cl_step match_patterns(struct cl_worker *w, struct flow *f, const struct cl_packet *packet,
-                                   struct cl_info *info)
+                                   const struct cl_packet *whole, struct cl_info *info)
 {
     struct candidates c;
     c.count = 0;
+    if (is_joined_stream(packet)) {
+        uint16_t rule = midflow_find(w->engine, &f->midflow, whole);
+        if (rule != UINT16_MAX)
+            add_candidate(&c, w->engine, rule, packet);
+    }
     scan(w, packet);
     judge_pending(w, f, packet, &c);
     judge_touched(w, f, packet, &c);
@@ -420,11 +419,33 @@ static enum cl_step match_patterns(struct cl_worker *w, struct flow *f, const st
     return settle(w, f, &c, packet, info);
 }
 
+/*
+ * What ordinary signatures and inspectors look at of a stream joined in its middle: from a segment's begin on, a later one
+ * each time until something is found there.
+ */
+static struct cl_packet view_of(const struct flow *f, const struct cl_packet *packet)
+{
+    struct cl_packet view = *packet;
+    uint32_t begin = f->midflow.begin[packet->from_server];
+    if (begin < packet->size_bytes) {
+        view.bytes += begin;
+        view.size_bytes -= begin;
+    }
+    return view;
+}
+
+static void move_view(struct flow *f, const struct cl_packet *packet)
+{
+    uint16_t *begin = &f->midflow.begin[packet->from_server];
+    if (is_joined_stream(packet) && !f->inspector && packet->size_bytes >= *begin + MIDFLOW_SHORT_BYTES)
+        *begin = (uint16_t)packet->size_bytes;
+}
+
 /* A flow that is told: the first signature that asks for such a flow names what it turned to. */
 static enum cl_step match_later(struct cl_worker *w, struct flow *f, const struct cl_packet *packet)
 {
     const struct cl_engine *e = w->engine;
-    enum cl_step step = final_or_done(e, packet);
+    enum cl_step step = final_or_done(e, f, packet);
     scan(w, packet);
     for (uint32_t i = 0; i < w->touched_count && !f->verdict.application; i++) {
         uint16_t rule = w->touched[i];
@@ -451,16 +472,21 @@ enum cl_step cl_inspect(struct cl_worker *worker, struct cl_state *state, const 
         return CL_DONE;
     }
     info->wants_ja4 = e->wants_ja4;
+    struct cl_packet view = view_of(f, packet);
     if (f->inspector)
-        step = run_inspector(worker, f, packet, info);
+        step = run_inspector(worker, f, &view, info);
     else if (f->verdict.protocol)
-        step = match_later(worker, f, packet);
+        step = match_later(worker, f, &view);
     if (!f->inspector && step == CL_UNDECIDED &&
         packet->payload_packets[packet->from_server] <= e->options.payload_packets_max)
-        step = match_patterns(worker, f, packet, info);
+        step = match_patterns(worker, f, &view, packet, info);
     if (step != CL_UNDECIDED) {
         *verdict = f->verdict;
-    } else if (is_over_budget(e, packet)) {
+        return step;
+    }
+    bool is_over = is_over_budget(e, f, &view);
+    move_view(f, packet);
+    if (is_over) {
         cl_conclude(e, state, packet->ip_proto, packet->client_port, packet->server_port, true, verdict);
         step = CL_DONE;
     }

@@ -164,7 +164,8 @@ static void index_pack(struct cl_engine *e)
     for (uint32_t i = 0; i < pack->rule_count; i++)
         if (pack->rules[i].later)
             e->has_later[pack->signatures[pack->rules[i].signature].over] = 1;
-    plain_build(&e->plain, pack);
+    plain_build(&e->plain, pack, false);
+    plain_build(&e->chains, pack, true);
     e->wants_ja4 = e->options.ja4;
     for (uint32_t i = 0; i < pack->host_count; i++)
         e->wants_ja4 |= ja4_is_text(pack->hosts[i].suffix);
@@ -246,6 +247,7 @@ void cl_engine_free(struct cl_engine *e)
     pack_databases_free(&e->databases);
     cl_hosts_free(&e->hosts);
     plain_free(&e->plain);
+    plain_free(&e->chains);
     free(e->targets);
     free(e->rule_of_previous);
     pack_free(e->pack);

@@ -11,6 +11,27 @@
 #include "classifier/plain.h"
 #include "classifier/sctp.h"
 
+static inline uint64_t cl_number(const uint8_t *p, unsigned size, bool little)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < size; i++)
+        value = value << 8 | p[little ? size - 1 - i : i];
+    return value;
+}
+
+static inline bool cl_in_ranges(const struct pack_ranges *r, uint32_t value)
+{
+    for (uint32_t i = 0; i < r->count; i++)
+        if (value >= r->list[i].first && value <= r->list[i].last)
+            return true;
+    return false;
+}
+
+static inline bool cl_has_port(const struct pack_ranges *r, const struct cl_packet *packet)
+{
+    return cl_in_ranges(r, packet->server_port) || cl_in_ranges(r, packet->client_port);
+}
+
 #define CL_ANNOUNCERS_MAX 16u
 
 struct cl_pattern_target {
@@ -28,7 +49,7 @@ struct cl_engine {
     uint32_t number, signature_count;
     uint16_t *rule_of_previous; /* [clause of the engine before]; NULL = there was none */
     struct cl_hosts hosts;
-    struct plain_table plain;
+    struct plain_table plain, chains;
     struct cl_pattern_target *targets; /* by pattern id */
     bool wants_ja4;
     cl_protocol hint[CL_HINT_COUNT];

@@ -301,6 +301,16 @@ static void print_patterns(FILE *out, const char *indent, const struct pack *pac
         fprintf(out, "%swithin: %u\n", indent, within);
 }
 
+static void print_chain(FILE *out, const char *indent, const struct pack_chain *k)
+{
+    if (!k->count)
+        return;
+    fprintf(out,
+            "%schain: {at: %u, size: %u, endian: %s, mask: 0x%" PRIx64 ", unit: %u, plus: %d, max: %u, count: %u%s}\n",
+            indent, k->at, k->size, pack_endian_names[k->little], k->mask, k->unit, k->plus, k->max, k->count,
+            k->resync ? ", resync: true" : "");
+}
+
 static const char *side_name(unsigned sides)
 {
     return sides == 1 ? "client" : sides == 2 ? "server" : "any";
@@ -313,6 +323,7 @@ static void print_rule(FILE *out, const struct pack *pack, uint32_t index)
     unsigned transport = r->transports == 1 ? PACK_TCP : r->transports == 2 ? PACK_UDP : PACK_TRANSPORTS;
     fprintf(out, "          - from: %s\n", side_name(r->sides));
     fprintf(out, "%stransport: %s\n%sconfidence: %u\n", indent, pack_transport_names[transport], indent, r->confidence);
+    print_chain(out, indent, &r->chain);
     print_ranges(out, indent, "port", &r->ports);
     print_ranges(out, indent, "port_hint", &r->port_hints);
     print_patterns(out, indent, pack, index, PACK_SLOT_PREFIX);
@@ -335,14 +346,17 @@ static void print_signature_body(FILE *out, const struct pack *pack, uint32_t in
     const struct pack_signature *sig = &pack->signatures[index];
     if (sig->over)
         print_named(out, "        over", pack->protocols[sig->over].info.name);
-    uint8_t inspector = 0, later = 0;
+    uint8_t inspector = 0, later = 0, midflow = 0;
     for (uint32_t i = 0; i < pack->rule_count; i++)
         if (pack->rules[i].signature == index) {
             inspector = pack->rules[i].inspector;
             later = pack->rules[i].later;
+            midflow = pack->rules[i].midflow;
         }
     if (later)
         fputs("        later: true\n", out);
+    if (midflow)
+        fputs("        midflow: true\n", out);
     if (inspector)
         fprintf(out, "        inspector: %s\n", cl_inspectors[inspector - 1]->name);
     fputs("        any_of:\n", out);

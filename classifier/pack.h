@@ -80,6 +80,19 @@ struct pack_step {
     uint8_t slots; /* bits of the pattern slots that must be hit */
 };
 
+/*
+ * Frames that follow each other, each beginning with the rule's prefix and saying its own size: how a stream shows its protocol
+ * again in its middle. See midflow.h.
+ */
+struct pack_chain {
+    uint8_t count; /* frames that must stand in a row; 0 = the rule has no chain */
+    uint8_t at, size, little;
+    uint8_t resync; /* looked for at every byte, not only where a segment begins */
+    uint64_t mask;
+    uint32_t unit, max; /* of a frame: number * unit + plus bytes, at most `max` */
+    int32_t plus;
+};
+
 /* Where a pattern counts; a bit each in hits and pack_step.slots. */
 enum pack_slot { PACK_SLOT_PREFIX, PACK_SLOT_SEARCH, PACK_SLOT_THEN_PREFIX, PACK_SLOT_THEN_SEARCH, PACK_SLOTS };
 
@@ -103,7 +116,9 @@ struct pack_rule {
     uint8_t has_then, then_other; /* a second packet, from the other side */
     uint8_t or_none;              /* holds too when the flow ends without that packet and without an answer */
     uint8_t later;                /* looked for in flows that are told as the signature's `over` already */
+    uint8_t midflow;              /* only for flows whose beginning was not seen, and datagram flows */
     uint16_t specificity;
+    struct pack_chain chain;
     struct pack_ranges ports;      /* condition: one of the two ports */
     struct pack_ranges port_hints; /* raise the confidence */
     struct pack_step first, then;

@@ -15,9 +15,10 @@
 #include "base/cursor.h"
 #include "classifier/inspect.h"
 #include "classifier/pack.h"
+#include "classifier/plain.h"
 
 #define MAGIC          "OPENSCEP"
-#define FORMAT         4u
+#define FORMAT         5u
 #define HEAD_BYTES     48u
 #define MAX_FILE_BYTES (256u << 20)
 #define MAX_TEXT_BYTES 65535u
@@ -175,6 +176,23 @@ static void code_inspector(struct codec *c, uint8_t *inspector)
         c->ok = false;
 }
 
+static void code_chain(struct codec *c, struct pack_chain *k)
+{
+    CODE(c, k->count, 1, UINT8_MAX);
+    CODE(c, k->at, 1, PLAIN_MAX_BYTES);
+    CODE(c, k->size, 1, 8);
+    CODE(c, k->little, 1, 1);
+    CODE(c, k->resync, 1, 1);
+    CODE(c, k->mask, 8, UINT64_MAX);
+    CODE(c, k->unit, 4, UINT32_MAX);
+    CODE(c, k->max, 4, UINT32_MAX);
+    uint32_t plus = (uint32_t)k->plus;
+    CODE(c, plus, 4, UINT32_MAX);
+    k->plus = (int32_t)plus;
+    if (k->count && (!k->size || k->at + k->size > PLAIN_MAX_BYTES))
+        c->ok = false;
+}
+
 static void code_rule(struct codec *c, struct pack_rule *r)
 {
     CODE(c, r->signature, 2, c->pack->signature_count - 1);
@@ -186,7 +204,9 @@ static void code_rule(struct codec *c, struct pack_rule *r)
     CODE(c, r->then_other, 1, 1);
     CODE(c, r->or_none, 1, 1);
     CODE(c, r->later, 1, 1);
+    CODE(c, r->midflow, 1, 1);
     CODE(c, r->specificity, 2, UINT16_MAX);
+    code_chain(c, &r->chain);
     code_ranges(c, &r->ports);
     code_ranges(c, &r->port_hints);
     code_step(c, &r->first);

@@ -23,7 +23,7 @@ static const char *const then_side_names[] = {"same", "other", NULL};
     CONDITION_KEYS, {.name = "from", .type = YML_TYPE_CHOICE, .choices = side_names},                                  \
         {.name = "transport", .type = YML_TYPE_CHOICE, .choices = pack_transport_names},                               \
         {.name = "port", .type = YML_TYPE_ANY}, {.name = "port_hint", .type = YML_TYPE_ANY},                           \
-        {.name = "confidence", .type = YML_TYPE_U64, .min = 1, .max = 99},                                             \
+        {.name = "confidence", .type = YML_TYPE_U64, .min = 1, .max = 99}, {.name = "chain", .type = YML_TYPE_MAP},    \
     {                                                                                                                  \
         .name = "then", .type = YML_TYPE_MAP                                                                           \
     }
@@ -33,6 +33,7 @@ const struct yml_key pack_signature_keys[] = {
     {.name = "name", .type = YML_TYPE_STRING},
     {.name = "over", .type = YML_TYPE_STRING},
     {.name = "later", .type = YML_TYPE_BOOL},
+    {.name = "midflow", .type = YML_TYPE_BOOL},
     {.name = "inspector", .type = YML_TYPE_STRING},
     {.name = "any_of", .type = YML_TYPE_LIST},
     {.name = "examples", .type = YML_TYPE_LIST},
@@ -87,6 +88,19 @@ static const struct yml_key step_keys[] = {
     {.name = "first_at", .type = YML_TYPE_U64, .max = PACK_HEAD_BYTES - 1},
     {.name = "min", .type = YML_TYPE_U64},
     {.name = "max", .type = YML_TYPE_U64, .required = true},
+    {.name = NULL},
+};
+
+static const struct yml_key chain_keys[] = {
+    {.name = "at", .type = YML_TYPE_U64, .required = true, .max = PLAIN_MAX_BYTES - 1},
+    {.name = "size", .type = YML_TYPE_U64, .required = true, .min = 1, .max = 8},
+    {.name = "endian", .type = YML_TYPE_CHOICE, .choices = pack_endian_names},
+    {.name = "mask", .type = YML_TYPE_U64},
+    {.name = "unit", .type = YML_TYPE_U64, .min = 1, .max = 65536},
+    {.name = "plus", .type = YML_TYPE_STRING, .expected = "a number of bytes"},
+    {.name = "max", .type = YML_TYPE_U64, .min = 1, .max = UINT32_MAX},
+    {.name = "count", .type = YML_TYPE_U64, .required = true, .min = 1, .max = 16},
+    {.name = "resync", .type = YML_TYPE_BOOL},
     {.name = NULL},
 };
 
@@ -362,6 +376,35 @@ static bool read_then(struct pack_source *s, const struct yml_node *node, struct
     return true;
 }
 
+static bool read_chain(struct pack_source *s, const struct yml_node *node, struct pack_rule *rule)
+{
+    struct pack_chain *k = &rule->chain;
+    if (!node)
+        return true;
+    if (!yml_check_map(node, chain_keys, "a chain", s->error) || !read_signed(s, node, "plus", &k->plus))
+        return false;
+    k->at = (uint8_t)yml_get_u64(node, "at", 0);
+    k->size = (uint8_t)yml_get_u64(node, "size", 1);
+    k->little = (uint8_t)yml_get_choice(node, "endian", pack_endian_names, 0);
+    k->mask = yml_get_u64(node, "mask", UINT64_MAX);
+    k->unit = (uint32_t)yml_get_u64(node, "unit", 1);
+    k->max = (uint32_t)yml_get_u64(node, "max", 65536);
+    k->count = (uint8_t)yml_get_u64(node, "count", 1);
+    k->resync = yml_get_bool(node, "resync", false);
+    bool is_row = rule->first.slots == 1u << PACK_SLOT_PREFIX;
+    for (uint32_t i = s->patterns.count; i > 0; i--) {
+        const struct pack_pattern *p = &((struct pack_pattern *)s->patterns.items)[i - 1];
+        if (p->rule == s->rules.count - 1)
+            is_row &= p->is_plain;
+    }
+    bool is_alone = !rule->inspector && !rule->has_then && !rule->first.check_count && !rule->first.lengths.count;
+    if (!is_row || !is_alone || !rule->midflow || rule->transports != 1u << PACK_TCP || rule->sides != 3)
+        return yml_fail(s->error, node,
+                        "a chain, expected it in a signature of TCP from any side with \"midflow\" and a plain row "
+                        "of bytes as \"prefix\", and no other conditions but ports");
+    return true;
+}
+
 static uint8_t bits_of(unsigned choice, unsigned both)
 {
     return choice == both ? (uint8_t)((1u << both) - 1) : (uint8_t)(1u << choice);
@@ -387,6 +430,7 @@ static bool read_rule(struct pack_source *s, const struct yml_node *clause, cons
     rule.later = yml_get_bool(signature, "later", false);
     if (rule.later && (inspector || !yml_get(signature, "over") || pick(clause, signature, "then")))
         return yml_fail(s->error, at, "later, expected it with \"over\", without \"inspector\" and \"then\"");
+    rule.midflow = yml_get_bool(signature, "midflow", false);
     const struct yml_node *confidence = pick(clause, signature, "confidence");
     uint64_t value = 90, within = 0;
     if (confidence)
@@ -408,12 +452,13 @@ static bool read_rule(struct pack_source *s, const struct yml_node *clause, cons
     if (!read_patterns(s, pick(clause, signature, "prefix"), PACK_SLOT_PREFIX, 0, &rule.first, &specificity) ||
         !read_patterns(s, pick(clause, signature, "search"), PACK_SLOT_SEARCH, (uint32_t)within, &rule.first,
                        &specificity) ||
-        !read_then(s, pick(clause, signature, "then"), &rule, &specificity))
+        !read_then(s, pick(clause, signature, "then"), &rule, &specificity) ||
+        !read_chain(s, pick(clause, signature, "chain"), &rule))
         return false;
     if (!rule.first.slots)
         return yml_fail(s->error, at, "no pattern, expected \"prefix\" or \"search\": a signature looks at content");
     specificity += 8u * (rule.first.check_count + rule.then.check_count + (rule.first.lengths.count != 0) +
-                         (rule.ports.count != 0));
+                         (rule.ports.count != 0) + rule.chain.count);
     rule.specificity = (uint16_t)(specificity > UINT16_MAX ? UINT16_MAX : specificity);
     ((struct pack_rule *)s->rules.items)[s->rules.count - 1] = rule;
     return true;

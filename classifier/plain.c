@@ -335,7 +335,7 @@ static void index_rows(struct plain_table *t, const struct pack *pack, unsigned 
     t->by_first[transport][side].list = list;
 }
 
-void plain_build(struct plain_table *t, const struct pack *pack)
+void plain_build(struct plain_table *t, const struct pack *pack, bool chains)
 {
     memset(t, 0, sizeof *t);
     struct builder *b = calloc(1, sizeof *b);
@@ -343,7 +343,8 @@ void plain_build(struct plain_table *t, const struct pack *pack)
         abort();
     b->table = t;
     for (uint32_t i = 0; i < pack->pattern_count; i++) {
-        if (!pack->patterns[i].is_plain)
+        bool is_chain = pack->rules[pack->patterns[i].rule].chain.count != 0;
+        if (!pack->patterns[i].is_plain || is_chain != chains)
             continue;
         struct rows *rows = rows_of(pack->patterns[i].regex);
         for (unsigned r = 0; rows && r < rows->count; r++)

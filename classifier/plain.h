@@ -37,7 +37,8 @@ struct plain_table {
     } by_first[PACK_TRANSPORTS][PACK_SIDES];
 };
 
-void plain_build(struct plain_table *table, const struct pack *pack);
+/* `chains`: the patterns of rules with a chain of frames alone, else all others. */
+void plain_build(struct plain_table *table, const struct pack *pack, bool chains);
 void plain_free(struct plain_table *table);
 
 static inline bool plain_has(const struct plain_table *t, const struct plain_row *row, unsigned at,
