@@ -185,9 +185,11 @@ static void start(struct bench *bench)
 static void print_header(struct bench *bench)
 {
     static const char peers[] =
-        "rte_hash: RW_CONCURRENCY_LF, bulk of 32 with hash, 48-byte keys, entries of 64 bytes prefetched; "
+        "rte_hash: RW_CONCURRENCY_LF, bulk of 32 with hash, 48-byte keys, entries of 64 bytes prefetched, in "
+        "table.lookup "
+        "while the next burst is looked up; "
         "cds_lfht: QSBR, as many buckets as flows, hash beforehand; "
-        "floor: two dependent lines, prefetched 32 at a time; "
+        "floor: two dependent lines, prefetched 32 at a time, in table.lookup two bursts ahead; "
         "swap5: MACs, addresses, ports swapped; "
         "libndpi: all protocols, in our pipeline in the place of our classification, no packet after the first name";
     static const char memory[] =

@@ -113,19 +113,19 @@ void bench_floor_destroy(struct bench_floor *floor)
     floor->lines = NULL;
 }
 
-void bench_floor_account(struct bench_floor *floor, const uint32_t lines[], const uint32_t entries[])
+void bench_floor_fetch_lines(const struct bench_floor *floor, const uint32_t lines[])
 {
-    struct bench_entry *entry[BATCH];
     for (unsigned i = 0; i < BATCH; i++)
         rte_prefetch0(floor->lines + (size_t)lines[i] * 64);
+}
+
+void bench_floor_fetch_entries(const struct bench_floor *floor, const uint32_t lines[], const uint32_t entries[],
+                               struct bench_entry *ret_entries[])
+{
     for (unsigned i = 0; i < BATCH; i++) {
         /* always 0, but the processor must wait for the line to know where the entry is */
         uint32_t read = *(volatile uint32_t *)(floor->lines + (size_t)lines[i] * 64);
-        entry[i] = &floor->entries[entries[i] + read];
-        rte_prefetch0(entry[i]);
-    }
-    for (unsigned i = 0; i < BATCH; i++) {
-        entry[i]->packets[0]++;
-        entry[i]->bytes[0] += 64;
+        ret_entries[i] = &floor->entries[entries[i] + read];
+        rte_prefetch0(ret_entries[i]);
     }
 }

@@ -4,10 +4,12 @@
  *
  *   rte_hash  DPDK's cuckoo hash, RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF: readers without locks, which is what our
  *             table offers. Keys of 48 bytes (36 used): the length nearest ours for which it has a SIMD comparison.
- *             Entries of one line in an array of our own, by position.
+ *             Entries of one line in an array of our own, by position. With the next burst at hand it is looked up
+ *             while the entries of this one are fetched; its buckets only its own call can fetch, as that begins.
  *   cds_lfht  liburcu's split-ordered list, QSBR flavour, all its buckets allocated at the start. Nodes of one line.
  *   floor     no table at all: one line read, a second one whose address depends on what was read, written. What any
- *             table with a line of buckets and a line of entry must pay, in memory of the same size.
+ *             table with a line of buckets and a line of entry must pay, in memory of the same size. With the next
+ *             bursts at hand, the lines are fetched two ahead and the entries one.
  */
 #pragma once
 
@@ -68,8 +70,10 @@ struct bench_floor {
 };
 void bench_floor_create(struct bench_floor *floor, uint64_t flows);
 void bench_floor_destroy(struct bench_floor *floor);
-/* 32 look-ups and accounts. */
-void bench_floor_account(struct bench_floor *floor, const uint32_t lines[], const uint32_t entries[]);
+/* 32 look-ups, in two steps: fetches the lines; reads them, and fetches the entries that they lead to. */
+void bench_floor_fetch_lines(const struct bench_floor *floor, const uint32_t lines[]);
+void bench_floor_fetch_entries(const struct bench_floor *floor, const uint32_t lines[], const uint32_t entries[],
+                               struct bench_entry *ret_entries[]);
 
 #ifdef SCE_BENCH_URCU
 struct bench_lfht;

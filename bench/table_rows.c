@@ -5,13 +5,21 @@
 
 /* ---- look-up and account ---- */
 
-static void account_burst(struct bench_world *world, uint32_t at)
+/*
+ * What is asked stands near, as after parsing, whatever the length of the stream: fetched some bursts before its turn, for
+ * us and for peers alike.
+ */
+#define QUERY_BURSTS 4u
+
+static void fetch_queries(const void *queries, size_t query_bytes, const struct bench_stream *stream, uint32_t at)
 {
-    struct ft *flows = world->engine->flows;
-    ft_slot slots[BATCH];
-    uint32_t hits = ft_lookup_bulk(flows, &world->stream.keys[at], &world->stream.hashes[at], BATCH, slots);
-    if (unlikely(hits != UINT32_MAX))
-        bench_fail("our table lost a flow");
+    const uint8_t *begin = (const uint8_t *)queries + query_bytes * ((at + QUERY_BURSTS * BATCH) % stream->length);
+    for (size_t offset = 0; offset < query_bytes * BATCH; offset += RTE_CACHE_LINE_SIZE)
+        rte_prefetch0(begin + offset);
+}
+
+static void account_burst(struct ft *flows, const ft_slot slots[])
+{
     for (unsigned i = 0; i < BATCH; i++) {
         struct ft_hot *hot = ft_hot(flows, slots[i]);
         ft_write_begin(hot);
@@ -21,22 +29,45 @@ static void account_burst(struct bench_world *world, uint32_t at)
     }
 }
 
-static void ours_account(void *context, uint32_t begin)
+/* A burst of its own, as with nothing else at hand. */
+static void ours_account_alone(void *context, uint32_t begin)
 {
-    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH)
-        account_burst(context, at);
+    struct bench_world *world = context;
+    const struct bench_stream *stream = &world->stream;
+    ft_slot slots[BATCH];
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH) {
+        fetch_queries(stream->keys, sizeof *stream->keys, stream, at);
+        fetch_queries(stream->hashes, sizeof *stream->hashes, stream, at);
+        if (unlikely(ft_lookup_bulk(world->engine->flows, &stream->keys[at], &stream->hashes[at], BATCH, slots) !=
+                     UINT32_MAX))
+            bench_fail("our table lost a flow");
+        account_burst(world->engine->flows, slots);
+    }
 }
 
-/* Two bursts ahead, as table.h says: what a caller can do that has more than one burst at hand. */
+static uint32_t later(const struct bench_stream *stream, uint32_t at, unsigned bursts)
+{
+    return (at + bursts * BATCH) % stream->length;
+}
+
+/* Two bursts ahead, as table.h says and as the pipeline does. */
 static void ours_account_ahead(void *context, uint32_t begin)
 {
     struct bench_world *world = context;
     const struct bench_stream *stream = &world->stream;
-    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH) {
-        uint32_t next = (at + BATCH) % stream->length, second = (at + 2 * BATCH) % stream->length;
-        ft_prefetch_index(world->engine->flows, &stream->hashes[second], BATCH);
-        ft_prefetch_flows(world->engine->flows, &stream->keys[next], &stream->hashes[next], BATCH);
-        account_burst(world, at);
+    struct ft *flows = world->engine->flows;
+    ft_slot slots[2][BATCH] = {{0}};
+    unsigned now = 0;
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH, now = !now) {
+        uint32_t next = later(stream, at, 1), second = later(stream, at, 2);
+        fetch_queries(stream->keys, sizeof *stream->keys, stream, at);
+        fetch_queries(stream->hashes, sizeof *stream->hashes, stream, at);
+        ft_prefetch_index(flows, &stream->hashes[second], BATCH);
+        ft_prefetch_flows(flows, &stream->keys[next], &stream->hashes[next], BATCH, slots[!now]);
+        if (unlikely(ft_lookup_hinted(flows, &stream->keys[at], &stream->hashes[at], slots[now], BATCH, slots[now]) !=
+                     UINT32_MAX))
+            bench_fail("our table lost a flow");
+        account_burst(flows, slots[now]);
     }
 }
 
@@ -49,25 +80,91 @@ static void ours_find(void *context, uint32_t begin)
             bench_fail("our table lost a flow");
 }
 
-static void rte_account(void *context, uint32_t begin)
+static void rte_account_burst(struct bench_entry entries[], const int32_t positions[])
 {
-    struct bench_world *world = context;
-    struct bench_entry *entries = world->rte.entries;
-    int32_t positions[BATCH];
-    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH) {
-        bench_rte_find(&world->rte, &world->stream.peer_keys[at], &world->stream.peer_hashes[at], positions);
-        for (unsigned i = 0; i < BATCH; i++) {
-            entries[positions[i]].packets[0]++;
-            entries[positions[i]].bytes[0] += 64;
-        }
+    for (unsigned i = 0; i < BATCH; i++) {
+        entries[positions[i]].packets[0]++;
+        entries[positions[i]].bytes[0] += 64;
     }
 }
 
-static void floor_account(void *context, uint32_t begin)
+static void fetch_rte_queries(const struct bench_stream *stream, uint32_t at)
+{
+    fetch_queries(stream->peer_keys, sizeof *stream->peer_keys, stream, at);
+    fetch_queries(stream->peer_hashes, sizeof *stream->peer_hashes, stream, at);
+}
+
+static void rte_account_alone(void *context, uint32_t begin)
 {
     struct bench_world *world = context;
-    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH)
-        bench_floor_account(&world->floor, &world->stream.floor_lines[at], &world->stream.floor_entries[at]);
+    const struct bench_stream *stream = &world->stream;
+    int32_t positions[BATCH];
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH) {
+        fetch_rte_queries(stream, at);
+        bench_rte_find(&world->rte, &stream->peer_keys[at], &stream->peer_hashes[at], positions);
+        rte_account_burst(world->rte.entries, positions);
+    }
+}
+
+/* A burst ahead: the entries of one are fetched while the next is looked up. What its buckets need, only it can fetch. */
+static void rte_account_ahead(void *context, uint32_t begin)
+{
+    struct bench_world *world = context;
+    const struct bench_stream *stream = &world->stream;
+    int32_t positions[2][BATCH];
+    unsigned now = 0;
+    bench_rte_find(&world->rte, &stream->peer_keys[begin], &stream->peer_hashes[begin], positions[now]);
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH, now = !now) {
+        fetch_rte_queries(stream, at);
+        if (at + BATCH < begin + BENCH_CHUNK)
+            bench_rte_find(&world->rte, &stream->peer_keys[at + BATCH], &stream->peer_hashes[at + BATCH],
+                           positions[!now]);
+        rte_account_burst(world->rte.entries, positions[now]);
+    }
+}
+
+static void floor_account_burst(struct bench_entry *const entries[])
+{
+    for (unsigned i = 0; i < BATCH; i++) {
+        entries[i]->packets[0]++;
+        entries[i]->bytes[0] += 64;
+    }
+}
+
+static void fetch_floor_queries(const struct bench_stream *stream, uint32_t at)
+{
+    fetch_queries(stream->floor_lines, sizeof *stream->floor_lines, stream, at);
+    fetch_queries(stream->floor_entries, sizeof *stream->floor_entries, stream, at);
+}
+
+static void floor_account_alone(void *context, uint32_t begin)
+{
+    struct bench_world *world = context;
+    const struct bench_stream *stream = &world->stream;
+    struct bench_entry *entries[BATCH];
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH) {
+        fetch_floor_queries(stream, at);
+        bench_floor_fetch_lines(&world->floor, &stream->floor_lines[at]);
+        bench_floor_fetch_entries(&world->floor, &stream->floor_lines[at], &stream->floor_entries[at], entries);
+        floor_account_burst(entries);
+    }
+}
+
+static void floor_account_ahead(void *context, uint32_t begin)
+{
+    struct bench_world *world = context;
+    const struct bench_stream *stream = &world->stream;
+    struct bench_entry *entries[2][BATCH];
+    unsigned now = 0;
+    bench_floor_fetch_entries(&world->floor, &stream->floor_lines[begin], &stream->floor_entries[begin], entries[now]);
+    for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH, now = !now) {
+        uint32_t next = later(stream, at, 1), second = later(stream, at, 2);
+        fetch_floor_queries(stream, at);
+        bench_floor_fetch_lines(&world->floor, &stream->floor_lines[second]);
+        bench_floor_fetch_entries(&world->floor, &stream->floor_lines[next], &stream->floor_entries[next],
+                                  entries[!now]);
+        floor_account_burst(entries[now]);
+    }
 }
 
 #ifdef SCE_BENCH_URCU
@@ -84,31 +181,35 @@ static void lfht_account(void *context, uint32_t begin)
 #endif
 
 /* A row of the table below is measured when it is wanted; ours and every wanted peer in turns. */
+enum way { WAY_AHEAD, WAY_ALONE, WAYS };
 struct peer {
     const char *name;
     unsigned need;
-    void (*run)(void *, uint32_t);
-    enum bench_goal goal;
-    double goal_ratio; /* from 1 M flows on */
+    void (*run[WAYS])(void *, uint32_t);
+    enum bench_goal goal; /* ahead, from 1 M flows on */
+    double goal_ratio;
 };
 static const struct peer lookup_peers[] = {
-    {"rte_hash", BENCH_NEED_RTE, rte_account, BENCH_AT_MOST, 1 / 2.2},
-    {"floor", BENCH_NEED_FLOOR, floor_account, BENCH_AT_MOST, 2.0},
+    {"rte_hash", BENCH_NEED_RTE, {rte_account_ahead, rte_account_alone}, BENCH_AT_MOST, 1 / 2.2},
+    {"floor", BENCH_NEED_FLOOR, {floor_account_ahead, floor_account_alone}, BENCH_AT_MOST, 2.0},
 #ifdef SCE_BENCH_URCU
-    {"cds_lfht", BENCH_NEED_LFHT, lfht_account, BENCH_NO_GOAL, 0},
+    {"cds_lfht", BENCH_NEED_LFHT, {lfht_account, lfht_account}, BENCH_NO_GOAL, 0},
 #endif
     {.name = NULL},
 };
+#define PEERS RTE_DIM(lookup_peers)
 
+/* Each beside its peers in the same way: with the next bursts at hand, or a burst for itself. */
 struct what {
     const char *name;
     void (*run)(void *, uint32_t);
+    enum way way;
     bool has_goal;
 };
 static const struct what whats[] = {
-    {"lookup", ours_account, true},
-    {"lookup_ahead", ours_account_ahead, true},
-    {"find", ours_find, false},
+    {"lookup", ours_account_ahead, WAY_AHEAD, true},
+    {"lookup_alone", ours_account_alone, WAY_ALONE, false},
+    {"find", ours_find, WAY_ALONE, false},
     {.name = NULL},
 };
 #define WHATS RTE_DIM(whats)
@@ -140,38 +241,37 @@ unsigned bench_table_needs(struct bench_world *world, bool *ret_any)
     return needs;
 }
 
+/* The variant's number; added when it is not there. */
+static int variant_of(struct bench_variant variants[], unsigned *count, const char *name, void (*run)(void *, uint32_t),
+                      struct bench_world *world)
+{
+    for (unsigned i = 0; i < *count; i++)
+        if (variants[i].run == run)
+            return (int)i;
+    variants[*count] = (struct bench_variant){.name = name, .run = run, .context = world};
+    return (int)(*count)++;
+}
+
 static void lookup_rows(struct bench_world *world, enum bench_distribution distribution)
 {
     struct bench_variant variants[BENCH_VARIANTS_MAX];
     struct bench_sample samples[BENCH_VARIANTS_MAX];
-    struct bench_row rows[BENCH_VARIANTS_MAX];
-    unsigned ours_of[BENCH_VARIANTS_MAX], peer_of[BENCH_VARIANTS_MAX], row_count = 0, count = 0;
-    int ours[WHATS];
-    for (unsigned i = 0; i < WHATS; i++)
-        ours[i] = -1;
-    for (const struct peer *peer = lookup_peers; peer->name; peer++) {
-        int own = -1;
+    struct bench_row rows[WHATS * PEERS];
+    int ours_of[WHATS * PEERS], peer_of[WHATS * PEERS];
+    unsigned row_count = 0, count = 0;
+    static_assert(WHATS + PEERS * WAYS <= BENCH_VARIANTS_MAX, "one each");
+    for (const struct peer *peer = lookup_peers; peer->name; peer++)
         for (const struct what *what = whats; what->name; what++) {
             struct bench_row *row = &rows[row_count];
             if (!name_row(world, what->name, distribution, peer, row))
                 continue;
-            int *mine = &ours[what - whats];
-            if (*mine < 0) {
-                variants[count] = (struct bench_variant){.name = what->name, .run = what->run, .context = world};
-                *mine = (int)count++;
-            }
-            if (own < 0) {
-                variants[count] = (struct bench_variant){.name = peer->name, .run = peer->run, .context = world};
-                own = (int)count++;
-            }
             if (what->has_goal && world->flows >= GOAL_FLOWS_MIN) {
                 row->goal = peer->goal;
                 row->goal_ratio = peer->goal_ratio;
             }
-            ours_of[row_count] = (unsigned)*mine;
-            peer_of[row_count++] = (unsigned)own;
+            ours_of[row_count] = variant_of(variants, &count, what->name, what->run, world);
+            peer_of[row_count++] = variant_of(variants, &count, peer->name, peer->run[what->way], world);
         }
-    }
     if (!row_count)
         return;
     bench_world_draw(world, distribution);

@@ -44,6 +44,7 @@ struct dp_burst {
     bool resolved[DP_BURST_MAX];    /* a fragment whose key was found out by the owner of its addresses */
     uint32_t ordinal[DP_BURST_MAX]; /* number of the packet within its flow, from 1 */
     ft_slot slot[DP_BURST_MAX];     /* FT_SLOT_NONE: no flow */
+    ft_slot hint[DP_BURST_MAX];     /* of dp_stage_flow_prefetch(), this burst's or an earlier one's, or 0 */
     struct dp_view view[DP_BURST_MAX];
     uint64_t hash[DP_BURST_MAX]; /* ft_hash() of the key; valid when parsed */
     bool has_rest;               /* the flow stage left packets to classify and account */
@@ -66,7 +67,7 @@ struct dp_worker;
 /* Counts what was received, parses it, and has the memory fetch where the table will look for its flows. */
 void dp_stage_parse(struct dp_worker *worker, struct dp_burst *burst);
 /* Has the memory fetch the flows of a parsed burst; a hint, some time after the parse stage and some before the flow stage. */
-void dp_stage_flow_prefetch(struct dp_worker *worker, const struct dp_burst *burst);
+void dp_stage_flow_prefetch(struct dp_worker *worker, struct dp_burst *burst);
 /* Hands strays to their owners' rings and takes them out of the burst; names the flows of fragments; the worker's time. */
 void dp_stage_route(struct dp_worker *worker, struct dp_burst *burst);
 /*

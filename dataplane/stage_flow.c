@@ -215,18 +215,24 @@ static inline bool pass_plain(struct dp_worker *worker, struct dp_burst *burst, 
     return true;
 }
 
-void dp_stage_flow_prefetch(struct dp_worker *worker, const struct dp_burst *burst)
+void dp_stage_flow_prefetch(struct dp_worker *worker, struct dp_burst *burst)
 {
     struct ft_key keys[DP_BURST_MAX];
     uint64_t hashes[DP_BURST_MAX];
+    ft_slot hints[DP_BURST_MAX];
+    uint8_t index[DP_BURST_MAX];
     unsigned count = 0;
     for (unsigned i = 0; i < burst->count; i++) {
         if (burst->outcome[i] != DP_OUTCOME_NONE || worker->owner[burst->shard[i]] != worker->number)
             continue;
         keys[count] = burst->view[i].key;
-        hashes[count++] = burst->hash[i];
+        hashes[count] = burst->hash[i];
+        index[count++] = (uint8_t)i;
     }
-    ft_prefetch_flows(worker->engine->flows, keys, hashes, count);
+    if (count)
+        ft_prefetch_flows(worker->engine->flows, keys, hashes, count, hints);
+    for (unsigned k = 0; k < count; k++)
+        burst->hint[index[k]] = hints[k];
 }
 
 unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigned begin)
@@ -234,7 +240,7 @@ unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigne
     struct ft *flows = worker->engine->flows;
     struct ft_key keys[DP_BURST_MAX];
     uint64_t hashes[DP_BURST_MAX];
-    ft_slot slots[DP_BURST_MAX];
+    ft_slot slots[DP_BURST_MAX]; /* first hints */
     uint8_t index[DP_BURST_MAX];
     unsigned count = 0;
     burst->has_rest = false;
@@ -243,10 +249,11 @@ unsigned dp_stage_flow(struct dp_worker *worker, struct dp_burst *burst, unsigne
             continue;
         keys[count] = burst->view[i].key;
         hashes[count] = burst->hash[i];
+        slots[count] = burst->hint[i];
         index[count++] = (uint8_t)i;
     }
     if (count)
-        ft_lookup_bulk(flows, keys, hashes, count, slots);
+        ft_lookup_hinted(flows, keys, hashes, slots, count, slots);
 
     bool changed = false; /* the index changed since the bulk look-up: a miss may be a hit by now */
     for (unsigned k = 0; k < count; k++) {

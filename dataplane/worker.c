@@ -21,6 +21,7 @@ void dp_worker_receive(struct dp_worker *worker, struct dp_burst *burst)
 {
     burst->strays = false;
     dp_stage_parse(worker, burst);
+    dp_stage_flow_prefetch(worker, burst);
     pipeline(worker, burst);
 }
 
@@ -31,14 +32,17 @@ void dp_worker_receive_ahead(struct dp_worker *worker)
         dp_stage_flow_prefetch(worker, worker->held);
     burst->strays = false;
     dp_stage_parse(worker, burst);
-    dp_worker_finish(worker);
+    if (likely(worker->held != NULL))
+        pipeline(worker, worker->held);
     worker->held = burst;
 }
 
 void dp_worker_finish(struct dp_worker *worker)
 {
-    if (worker->held)
+    if (worker->held) {
+        dp_stage_flow_prefetch(worker, worker->held);
         pipeline(worker, worker->held);
+    }
     worker->held = NULL;
 }
 
@@ -66,6 +70,8 @@ void dp_worker_take_strays(struct dp_worker *worker, struct rte_mbuf *const mbuf
         burst->shard[i] = (uint8_t)burst->hash[i];
         burst->outcome[i] = DP_OUTCOME_NONE;
     }
+    ft_prefetch_index(worker->engine->flows, burst->hash, count);
+    dp_stage_flow_prefetch(worker, burst);
     pipeline(worker, burst);
 }
 

@@ -86,8 +86,8 @@ static inline ft_slot candidate(const struct ft_bucket *bucket, uint16_t tag, bo
 }
 
 /*
- * All of the key but an IPv6 flow's addresses; without branches. Relaxed loads: a bucket without the tag gives a slot
- * that may be another owner's by now.
+ * A live flow with all of the key but an IPv6 flow's addresses; without branches. The hint may be a slot that was freed
+ * since, even another owner's by now: then its new flow's generation, seen odd, makes its whole key seen, too.
  */
 static inline bool hot_matches(const struct ft_hot *hot, const struct ft_key *key)
 {
@@ -102,15 +102,26 @@ static inline bool hot_matches(const struct ft_hot *hot, const struct ft_key *ke
     memcpy(&ports, key->port_be16, 8);
     memcpy(&last, &key->ip_proto, 2);
     addr = ((uint64_t)high << 32 | low) & ((uint64_t)key->is_v6 - 1);
+    /* Acquire; partner: the release W1 of slot_fill(). Ours or not, the key's words do not change while a flow lives. */
+    uint64_t sequence = __atomic_load_n(&hot->sequence, __ATOMIC_ACQUIRE);
     uint64_t hot_addr = FT_GET(*(const uint64_t *)(const void *)hot->addr_v4);
     uint64_t hot_ports = FT_GET(*(const uint64_t *)(const void *)hot->port_be16);
     uint16_t hot_last = FT_GET(*(const uint16_t *)(const void *)&hot->ip_proto);
-    return ((addr ^ hot_addr) | (ports ^ hot_ports) | (uint64_t)(last ^ hot_last)) == 0;
+    uint64_t is_free = ~sequence >> 32 & 1;
+    return ((addr ^ hot_addr) | (ports ^ hot_ports) | (uint64_t)(last ^ hot_last) | is_free) == 0;
+}
+
+static inline uint64_t v6_word_differs(const struct ft_v6 *v6, const struct ft_key *key, unsigned word)
+{
+    uint64_t wanted;
+    memcpy(&wanted, &key->addr[word / 2][word % 2 * 8], 8);
+    return wanted ^ FT_GET(((const uint64_t *)(const void *)v6->addr)[word]);
 }
 
 static inline bool v6_matches(const struct ft_v6 *v6, const struct ft_key *key)
 {
-    return memcmp(v6->addr, key->addr, sizeof v6->addr) == 0;
+    return (v6_word_differs(v6, key, 0) | v6_word_differs(v6, key, 1) | v6_word_differs(v6, key, 2) |
+            v6_word_differs(v6, key, 3)) == 0;
 }
 
 void ft_prefetch_index(struct ft *ft, const uint64_t hashes[], unsigned count)
@@ -119,87 +130,54 @@ void ft_prefetch_index(struct ft *ft, const uint64_t hashes[], unsigned count)
         rte_prefetch0(&ft->buckets[ft_first_bucket(ft, hashes[i])]);
 }
 
-/* A burst between the steps of its look-up; masks have a bit a key. */
-struct candidates {
-    uint32_t v6;
-    uint32_t found;  /* has a candidate */
-    uint32_t second; /* has none, but its bucket has overflowed */
-};
-
-/* Reads the buckets and fetches what the candidates, `ret_slots`, need next. */
-static inline struct candidates find_candidates(const struct ft *ft, const struct ft_key keys[],
-                                                const uint64_t hashes[], unsigned count, const uint32_t buckets[],
-                                                ft_slot ret_slots[])
+void ft_prefetch_flows(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], unsigned count,
+                       ft_slot ret_hints[])
 {
-    struct candidates candidates = {0};
+    uint32_t v6 = 0, second = 0;
     for (unsigned i = 0; i < count; i++) {
-        const struct ft_bucket *bucket = &ft->buckets[buckets[i]];
+        const struct ft_bucket *bucket = &ft->buckets[ft_first_bucket(ft, hashes[i])];
         bool is_found;
-        ret_slots[i] = candidate(bucket, ft_tag(hashes[i]), &is_found);
-        rte_prefetch0(&ft->arrays.hot[ret_slots[i]]);
-        candidates.v6 |= (uint32_t)keys[i].is_v6 << i;
-        candidates.found |= (uint32_t)is_found << i;
-        candidates.second |= (uint32_t)(!is_found & (FT_GET(bucket->overflow) != 0)) << i;
-    }
-    for (uint32_t left = candidates.v6 & candidates.found; left; left &= left - 1)
-        rte_prefetch0(&ft->v6[ret_slots[first_place(left)]]);
-    for (uint32_t left = candidates.second; left; left &= left - 1) {
-        unsigned i = first_place(left);
-        rte_prefetch0(&ft->buckets[ft_other_bucket(ft, (uint8_t)hashes[i], buckets[i], ft_tag(hashes[i]))]);
-    }
-    return candidates;
-}
-
-/* Those that are the flow. */
-static inline uint32_t compare_candidates(const struct ft *ft, const struct ft_key keys[], unsigned count,
-                                          const ft_slot slots[], struct candidates candidates)
-{
-    uint32_t hits = 0;
-    for (unsigned i = 0; i < count; i++)
-        hits |= (uint32_t)hot_matches(&ft->arrays.hot[slots[i]], &keys[i]) << i;
-    hits &= candidates.found;
-    for (uint32_t left = hits & candidates.v6; left; left &= left - 1) {
-        unsigned i = first_place(left);
-        hits ^= (uint32_t)!v6_matches(&ft->v6[slots[i]], &keys[i]) << i;
-    }
-    return hits;
-}
-
-void ft_prefetch_flows(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], unsigned count)
-{
-    ft_slot slots[FT_BURST_MAX];
-    uint32_t v6 = 0;
-    for (unsigned i = 0; i < count; i++) {
-        bool is_found;
-        slots[i] = candidate(&ft->buckets[ft_first_bucket(ft, hashes[i])], ft_tag(hashes[i]), &is_found);
-        rte_prefetch0(&ft->arrays.hot[slots[i]]);
+        ret_hints[i] = candidate(bucket, ft_tag(hashes[i]), &is_found);
+        rte_prefetch0(&ft->arrays.hot[ret_hints[i]]);
         v6 |= (uint32_t)(is_found & keys[i].is_v6) << i;
+        second |= (uint32_t)(!is_found & (FT_GET(bucket->overflow) != 0)) << i;
     }
     for (; v6; v6 &= v6 - 1)
-        rte_prefetch0(&ft->v6[slots[first_place(v6)]]);
+        rte_prefetch0(&ft->v6[ret_hints[first_place(v6)]]);
+    for (; second; second &= second - 1) {
+        uint64_t hash = hashes[first_place(second)];
+        rte_prefetch0(&ft->buckets[ft_other_bucket(ft, (uint8_t)hash, ft_first_bucket(ft, hash), ft_tag(hash))]);
+    }
 }
 
-uint32_t ft_lookup_bulk(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], unsigned count,
-                        ft_slot ret_slots[])
+uint32_t ft_lookup_hinted(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], const ft_slot hints[],
+                          unsigned count, ft_slot ret_slots[])
 {
-    uint32_t buckets[FT_BURST_MAX];
+    uint32_t hits = 0, v6 = 0;
     for (unsigned i = 0; i < count; i++) {
-        buckets[i] = ft_first_bucket(ft, hashes[i]);
-        rte_prefetch0(&ft->buckets[buckets[i]]);
+        ft_slot slot = ret_slots[i] = hints[i];
+        hits |= (uint32_t)hot_matches(&ft->arrays.hot[slot], &keys[i]) << i;
+        v6 |= (uint32_t)keys[i].is_v6 << i;
     }
-    struct candidates candidates = find_candidates(ft, keys, hashes, count, buckets, ret_slots);
-    uint32_t hits = compare_candidates(ft, keys, count, ret_slots, candidates);
-
-    uint32_t missed = ~hits & (uint32_t)((UINT64_C(1) << count) - 1);
-    for (uint32_t left = missed; left; left &= left - 1)
-        ret_slots[first_place(left)] = FT_SLOT_NONE;
-    /* Few: keys in their second bucket, and tags that two keys have in common. */
-    for (uint32_t left = missed & (candidates.found | candidates.second); left; left &= left - 1) {
+    for (uint32_t left = hits & v6; left; left &= left - 1) {
+        unsigned i = first_place(left);
+        hits ^= (uint32_t)!v6_matches(&ft->v6[ret_slots[i]], &keys[i]) << i;
+    }
+    /* New flows; besides these few: keys in their second bucket, tags that two keys have in common, hints out of date. */
+    for (uint32_t left = ~hits & (uint32_t)((UINT64_C(1) << count) - 1); left; left &= left - 1) {
         unsigned i = first_place(left);
         ret_slots[i] = ft_index_find(ft, &keys[i], hashes[i]);
         hits |= (uint32_t)(ret_slots[i] != FT_SLOT_NONE) << i;
     }
     return hits;
+}
+
+uint32_t ft_lookup_bulk(struct ft *ft, const struct ft_key keys[], const uint64_t hashes[], unsigned count,
+                        ft_slot ret_slots[])
+{
+    ft_prefetch_index(ft, hashes, count);
+    ft_prefetch_flows(ft, keys, hashes, count, ret_slots);
+    return ft_lookup_hinted(ft, keys, hashes, ret_slots, count, ret_slots);
 }
 
 /* ---- insert ---- */

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "flowtable/table_priv.h"
 #include "flowtable_util.h"
 
 #ifdef __SANITIZE_THREAD__
@@ -206,6 +207,21 @@ static void model_act_bulk(struct model *m, const uint32_t numbers[], const stru
     model_insert_bulk(m, numbers, keys, hashes, wanted);
 }
 
+/* In one call or in its steps, with hints that are good, old, or any slot at all: the answer is the same. */
+static uint32_t model_lookup(struct model *m, const struct ft_key keys[], const uint64_t hashes[], unsigned count,
+                             ft_slot ret_slots[])
+{
+    if (pick(m, 2))
+        return ft_lookup_bulk(m->ft, keys, hashes, count, ret_slots);
+    ft_slot hints[FT_BURST_MAX];
+    ft_prefetch_index(m->ft, hashes, count);
+    ft_prefetch_flows(m->ft, keys, hashes, count, hints);
+    for (unsigned i = 0; i < count; i++)
+        if (!pick(m, 4))
+            hints[i] = pick(m, m->ft->chunk_count << m->ft->chunk_shift);
+    return ft_lookup_hinted(m->ft, keys, hashes, hints, count, ret_slots);
+}
+
 /* A burst of lookups; each key found or missed is then inserted, written or removed, as `fill_pct` says. */
 static void model_burst(struct model *m, uint32_t fill_pct)
 {
@@ -219,11 +235,7 @@ static void model_burst(struct model *m, uint32_t fill_pct)
         keys[i] = m->flows[numbers[i]].key;
         hashes[i] = m->flows[numbers[i]].hash;
     }
-    if (pick(m, 2)) { /* hints: they change no answer */
-        ft_prefetch_index(m->ft, hashes, count);
-        ft_prefetch_flows(m->ft, keys, hashes, count);
-    }
-    uint32_t hits = ft_lookup_bulk(m->ft, keys, hashes, count, slots);
+    uint32_t hits = model_lookup(m, keys, hashes, count, slots);
     for (unsigned i = 0; i < count; i++) {
         const struct model_flow *flow = &m->flows[numbers[i]];
         cr_assert_eq(hits >> i & 1, flow->live);
