@@ -82,7 +82,7 @@ static bool check_holds(const struct pack_check *k, const struct cl_packet *pack
     return value >= k->min && value <= k->max;
 }
 
-/* `hits` are the slots that this packet hit for the rule. */
+/* `hits` are the slots that this packet hit for the rule, or may have hit. */
 static bool step_holds(const struct pack_step *s, uint8_t hits, const struct cl_packet *packet, const struct flow *f)
 {
     if ((hits & s->slots) != s->slots || (s->lengths.count && !cl_in_ranges(&s->lengths, packet->size_bytes)))
@@ -103,6 +103,7 @@ static bool first_holds(const struct pack_rule *r, uint8_t hits, const struct cl
 struct candidate {
     uint16_t rule;
     uint8_t confidence;
+    uint8_t slots; /* that must be hit, some of them perhaps by Hyperscan's word only */
 };
 
 struct candidates {
@@ -110,7 +111,7 @@ struct candidates {
     struct candidate list[CL_MAX_TOUCHED + MAX_PENDING];
 };
 
-static void add_candidate(struct candidates *c, const struct cl_engine *e, uint16_t rule,
+static void add_candidate(struct candidates *c, const struct cl_engine *e, uint16_t rule, uint8_t slots,
                           const struct cl_packet *packet)
 {
     const struct pack_rule *r = &e->pack->rules[rule];
@@ -121,7 +122,7 @@ static void add_candidate(struct candidates *c, const struct cl_engine *e, uint1
             confidence = CONFIDENCE_CERTAIN - 1;
     }
     if (c->count < sizeof c->list / sizeof *c->list)
-        c->list[c->count++] = (struct candidate){rule, (uint8_t)confidence};
+        c->list[c->count++] = (struct candidate){rule, (uint8_t)confidence, slots};
 }
 
 static bool is_better(const struct cl_engine *e, const struct candidate *a, const struct candidate *b)
@@ -146,50 +147,112 @@ static struct candidate take_best(const struct cl_engine *e, struct candidates *
     return taken;
 }
 
-static void note_hit(struct cl_worker *w, unsigned pattern)
+/* ---- patterns: how the payload begins; the rest, and searches, where a clause hangs on them alone ---- */
+
+static void note_hit(struct cl_worker *w, uint16_t rule, uint8_t bits)
 {
-    struct cl_pattern_target target = w->engine->targets[pattern];
-    if (!w->hits[target.rule]) {
+    if (!w->hits[rule]) {
         if (w->touched_count == CL_MAX_TOUCHED)
             return;
-        w->touched[w->touched_count++] = target.rule;
+        w->touched[w->touched_count++] = rule;
     }
-    w->hits[target.rule] |= target.slot_bit;
+    w->hits[rule] |= bits;
 }
 
-static int on_match(unsigned id, unsigned long long from, unsigned long long to, unsigned flags, void *context)
-{
-    (void)from, (void)to, (void)flags;
-    note_hit(context, id);
-    return 0;
-}
-
-static void scan_plain(struct cl_worker *w, const struct cl_packet *packet, unsigned transport, unsigned side)
+/* Short rows are judged at once; one with repetitions or for Hyperscan stays open. */
+static void scan_rows(struct cl_worker *w, const struct cl_packet *packet, unsigned transport, unsigned side)
 {
     const struct plain_table *t = &w->engine->plain;
     const uint32_t *start = t->by_first[transport][side].start;
-    const uint16_t *list = t->by_first[transport][side].list;
-    struct cursor c = cursor_of(packet->bytes, packet->size_bytes);
-    unsigned first = cursor_u8(&c);
-    for (uint32_t i = start[first]; c.ok && i < start[first + 1]; i++) {
-        const struct plain_row *row = &t->rows[list[i]];
-        if (plain_holds(t, row, packet->bytes, packet->size_bytes))
-            note_hit(w, row->pattern);
+    const struct plain_entry *list = t->by_first[transport][side].list;
+    uint64_t head = plain_head(packet->bytes, packet->size_bytes);
+    unsigned first = head & 255;
+    for (uint32_t i = start[first]; i < start[first + 1]; i++) {
+        if ((head & list[i].mask) != list[i].value)
+            continue;
+        const struct plain_row *row = &t->rows[list[i].row];
+        if (!plain_begins(t, row, packet->bytes, packet->size_bytes))
+            continue;
+        struct cl_pattern_target target = w->engine->targets[row->pattern];
+        bool is_open = row->repeats || row->is_partial;
+        if (is_open && w->open_count == CL_MAX_OPEN)
+            continue;
+        if (is_open)
+            w->open[w->open_count++] = list[i].row;
+        note_hit(w, target.rule, (uint8_t)(target.slot_bit << (is_open ? CL_MAYBE_SHIFT : 0)));
     }
+}
+
+static bool is_looked_at(const struct cl_packet *packet, unsigned side)
+{
+    return side == packet->from_server || packet->started_before;
 }
 
 /* Where the beginning was not seen the sides are a guess: both sides' patterns are tried. */
 static void scan(struct cl_worker *w, const struct cl_packet *packet)
 {
+    const struct cl_engine *e = w->engine;
     unsigned transport = packet->ip_proto == IP_PROTO_TCP ? PACK_TCP : PACK_UDP;
-    for (unsigned side = 0; side < PACK_SIDES; side++) {
-        if (side != packet->from_server && !packet->started_before)
-            continue;
-        scan_plain(w, packet, transport, side);
-        const hs_database_t *db = w->engine->databases.database[transport][side];
-        if (db)
-            hs_scan(db, (const char *)packet->bytes, packet->size_bytes, 0, w->scratch, on_match, w);
+    for (unsigned side = 0; side < PACK_SIDES; side++)
+        if (is_looked_at(packet, side))
+            scan_rows(w, packet, transport, side);
+    for (uint32_t i = 0; i < e->searches.bare_count; i++) {
+        uint16_t rule = e->searches.bare[i];
+        for (unsigned side = 0; side < PACK_SIDES; side++)
+            if (is_looked_at(packet, side) && pack_applies(&e->pack->rules[rule], PACK_SLOT_SEARCH, transport, side))
+                note_hit(w, rule, 1u << PACK_SLOT_SEARCH << CL_MAYBE_SHIFT);
     }
+}
+
+static int on_match(unsigned id, unsigned long long from, unsigned long long to, unsigned flags, void *context)
+{
+    (void)id, (void)from, (void)to, (void)flags;
+    *(bool *)context = true;
+    return 1; /* enough */
+}
+
+static bool is_found(struct cl_worker *w, uint16_t pattern, const struct cl_packet *packet)
+{
+    const struct pack_pattern *p = &w->engine->pack->patterns[pattern];
+    uint32_t size = packet->size_bytes;
+    if (p->within && size > p->within + 2u)
+        size = p->within + 2u; /* a match ends before; \b and $ look two bytes on at most */
+    bool is_hit = false;
+    hs_scan(w->engine->databases.database[pattern], (const char *)packet->bytes, size, 0, w->scratch, on_match,
+            &is_hit);
+    return is_hit;
+}
+
+/* Slots that are hit, or would be if what is open were; a search may always be. */
+static uint8_t possible_hits(const struct cl_worker *w, uint16_t rule)
+{
+    return (uint8_t)(w->hits[rule] | w->hits[rule] >> CL_MAYBE_SHIFT | 1u << PACK_SLOT_SEARCH |
+                     1u << PACK_SLOT_THEN_SEARCH);
+}
+
+/* The rest of a row that the payload begins as. */
+static bool row_holds(struct cl_worker *w, const struct plain_row *row, const struct cl_packet *packet)
+{
+    return (!row->repeats || plain_goes_on(&w->engine->plain, row, packet->bytes, packet->size_bytes)) &&
+           (!row->is_partial || is_found(w, row->pattern, packet));
+}
+
+/* Whether all of `slots`, which are possible, are hit. */
+static bool are_hit(struct cl_worker *w, uint16_t rule, uint8_t slots, const struct cl_packet *packet)
+{
+    const struct cl_engine *e = w->engine;
+    for (uint32_t i = 0; i < w->open_count && slots & ~w->hits[rule]; i++) {
+        const struct plain_row *row = &e->plain.rows[w->open[i]];
+        struct cl_pattern_target target = e->targets[row->pattern];
+        if (target.rule == rule && target.slot_bit & slots & ~w->hits[rule] && row_holds(w, row, packet))
+            note_hit(w, rule, target.slot_bit);
+    }
+    for (uint32_t i = e->searches.start[rule]; i < e->searches.start[rule + 1u] && slots & ~w->hits[rule]; i++) {
+        uint8_t bit = e->targets[e->searches.list[i]].slot_bit;
+        if (bit & slots & ~w->hits[rule] && is_found(w, e->searches.list[i], packet))
+            note_hit(w, rule, bit);
+    }
+    return (w->hits[rule] & slots) == slots;
 }
 
 static void clear_hits(struct cl_worker *w)
@@ -197,6 +260,7 @@ static void clear_hits(struct cl_worker *w)
     for (uint32_t i = 0; i < w->touched_count; i++)
         w->hits[w->touched[i]] = 0;
     w->touched_count = 0;
+    w->open_count = 0;
 }
 
 /* Rules that waited for this packet: those that hold become candidates, those that do not are dropped. */
@@ -207,8 +271,9 @@ static void judge_pending(struct cl_worker *w, struct flow *f, const struct cl_p
         uint16_t rule = f->pending[i];
         const struct pack_rule *r = &w->engine->pack->rules[rule];
         bool is_due = (packet->from_server != f->first_side) == r->then_other;
-        if (is_due && step_holds(&r->then, w->hits[rule], packet, f))
-            add_candidate(c, w->engine, rule, packet);
+        if (is_due && step_holds(&r->then, possible_hits(w, rule), packet, f) &&
+            are_hit(w, rule, r->then.slots, packet))
+            add_candidate(c, w->engine, rule, 0, packet);
         else if (is_due ? packet->ip_proto == IP_PROTO_TCP : !r->or_none) /* a stream may have more of it to come */
             f->pending[kept++] = rule;
     }
@@ -238,18 +303,18 @@ static void judge_touched(struct cl_worker *w, struct flow *f, const struct cl_p
 {
     uint16_t waiting[MAX_PENDING];
     unsigned waiting_count = 0;
+    bool may_wait = !f->pending_count || packet->from_server == f->first_side;
     for (uint32_t i = 0; i < w->touched_count; i++) {
         uint16_t rule = w->touched[i];
         const struct pack_rule *r = &w->engine->pack->rules[rule];
-        if (r->later || (r->midflow && !is_midflow(packet)) || !first_holds(r, w->hits[rule], packet, f))
+        if (r->later || (r->midflow && !is_midflow(packet)) || !first_holds(r, possible_hits(w, rule), packet, f))
             continue;
         if (!r->has_then)
-            add_candidate(c, w->engine, rule, packet);
-        else if (waiting_count < MAX_PENDING)
+            add_candidate(c, w->engine, rule, r->first.slots, packet);
+        else if (may_wait && waiting_count < MAX_PENDING && are_hit(w, rule, r->first.slots, packet))
             waiting[waiting_count++] = rule;
     }
-    bool may_replace = !f->pending_count || packet->from_server == f->first_side;
-    if (!waiting_count || !may_replace)
+    if (!waiting_count)
         return;
     memcpy(f->pending, waiting, sizeof waiting);
     f->pending_count = (uint8_t)waiting_count;
@@ -379,12 +444,13 @@ static enum cl_step settle(struct cl_worker *w, struct flow *f, struct candidate
     while (c->count) {
         struct candidate best = take_best(e, c);
         const struct pack_rule *r = &e->pack->rules[best.rule];
-        if (!r->inspector || e->options.inspectors_off) {
+        bool has_inspector = r->inspector && !e->options.inspectors_off;
+        if ((has_inspector && f->rejected & 1u << (r->inspector - 1u)) || !are_hit(w, best.rule, best.slots, packet))
+            continue;
+        if (!has_inspector) {
             set_verdict(e, f, best.rule, CL_METHOD_signature, best.confidence);
             return e->has_later[f->verdict.protocol] ? final_or_done(e, f, packet) : CL_DONE;
         }
-        if (f->rejected & 1u << (r->inspector - 1u))
-            continue;
         f->inspector = r->inspector;
         f->rule = best.rule;
         enum cl_step step = run_inspector(w, f, packet, info);
@@ -410,13 +476,14 @@ static enum cl_step match_patterns(struct cl_worker *w, struct flow *f, const st
     if (is_joined_stream(packet)) {
         uint16_t rule = midflow_find(w->engine, &f->midflow, whole);
         if (rule != UINT16_MAX)
-            add_candidate(&c, w->engine, rule, packet);
+            add_candidate(&c, w->engine, rule, 0, packet);
     }
     scan(w, packet);
     judge_pending(w, f, packet, &c);
     judge_touched(w, f, packet, &c);
+    enum cl_step step = settle(w, f, &c, packet, info);
     clear_hits(w);
-    return settle(w, f, &c, packet, info);
+    return step;
 }
 
 /*
@@ -451,7 +518,7 @@ static enum cl_step match_later(struct cl_worker *w, struct flow *f, const struc
         uint16_t rule = w->touched[i];
         const struct pack_rule *r = &e->pack->rules[rule];
         if (!r->later || e->pack->signatures[r->signature].over != f->verdict.protocol ||
-            !first_holds(r, w->hits[rule], packet, f))
+            !first_holds(r, possible_hits(w, rule), packet, f) || !are_hit(w, rule, r->first.slots, packet))
             continue;
         set_verdict(e, f, rule, CL_METHOD_signature, r->confidence);
         step = CL_DONE;

@@ -54,14 +54,10 @@ static void find_pack(const struct cl_options *options, char *ret_path, size_t s
 
 static bool has_databases(const struct pack *pack, const struct pack_databases *d)
 {
-    bool is_needed = false;
-    for (unsigned t = 0; t < PACK_TRANSPORTS; t++)
-        for (unsigned side = 0; side < PACK_SIDES; side++)
-            if (d->database[t][side])
-                return true;
     for (uint32_t i = 0; i < pack->pattern_count; i++)
-        is_needed |= !pack->patterns[i].is_plain;
-    return !is_needed;
+        if (!pack->patterns[i].is_plain)
+            return d->count != 0;
+    return true;
 }
 
 static void hex_of(const uint8_t *bytes, size_t size, char *ret)
@@ -135,6 +131,25 @@ static unsigned count_known(const struct pack *pack)
     return count;
 }
 
+static void index_searches(struct cl_searches *searches, const struct pack *pack)
+{
+    searches->start = calloc(pack->rule_count + 2u, sizeof *searches->start);
+    searches->list = calloc(pack->pattern_count + 1u, sizeof *searches->list);
+    searches->bare = calloc(pack->rule_count + 1u, sizeof *searches->bare);
+    if (!searches->start || !searches->list || !searches->bare)
+        abort();
+    for (uint32_t i = 0; i < pack->pattern_count; i++)
+        searches->start[pack->patterns[i].rule + 2u] += !pack_is_prefix(pack->patterns[i].slot);
+    for (uint32_t i = 0; i < pack->rule_count; i++) {
+        searches->start[i + 2] += searches->start[i + 1];
+        if (!(pack->rules[i].first.slots & 1u << PACK_SLOT_PREFIX))
+            searches->bare[searches->bare_count++] = (uint16_t)i;
+    }
+    for (uint32_t i = 0; i < pack->pattern_count; i++)
+        if (!pack_is_prefix(pack->patterns[i].slot))
+            searches->list[searches->start[pack->patterns[i].rule + 1u]++] = (uint16_t)i;
+}
+
 static void index_pack(struct cl_engine *e)
 {
     static const char *const hint_names[] = {"",
@@ -166,6 +181,7 @@ static void index_pack(struct cl_engine *e)
             e->has_later[pack->signatures[pack->rules[i].signature].over] = 1;
     plain_build(&e->plain, pack, false);
     plain_build(&e->chains, pack, true);
+    index_searches(&e->searches, pack);
     e->wants_ja4 = e->options.ja4;
     for (uint32_t i = 0; i < pack->host_count; i++)
         e->wants_ja4 |= ja4_is_text(pack->hosts[i].suffix);
@@ -183,13 +199,11 @@ static void index_pack(struct cl_engine *e)
 
 static bool make_scratch(struct cl_engine *e, char *error, size_t error_size)
 {
-    for (unsigned t = 0; t < PACK_TRANSPORTS; t++)
-        for (unsigned side = 0; side < PACK_SIDES; side++)
-            if (e->databases.database[t][side] &&
-                hs_alloc_scratch(e->databases.database[t][side], &e->scratch) != HS_SUCCESS) {
-                snprintf(error, error_size, "no memory for Hyperscan's scratch");
-                return false;
-            }
+    for (uint32_t i = 0; i < e->databases.count; i++)
+        if (e->databases.database[i] && hs_alloc_scratch(e->databases.database[i], &e->scratch) != HS_SUCCESS) {
+            snprintf(error, error_size, "no memory for Hyperscan's scratch");
+            return false;
+        }
     return true;
 }
 
@@ -248,6 +262,9 @@ void cl_engine_free(struct cl_engine *e)
     cl_hosts_free(&e->hosts);
     plain_free(&e->plain);
     plain_free(&e->chains);
+    free(e->searches.start);
+    free(e->searches.list);
+    free(e->searches.bare);
     free(e->targets);
     free(e->rule_of_previous);
     pack_free(e->pack);

@@ -39,6 +39,14 @@ struct cl_pattern_target {
     uint8_t slot_bit;
 };
 
+/* What no row says anything of: searches, and clauses that begin with nothing else. */
+struct cl_searches {
+    uint32_t *start; /* [clause]: list[start[clause]] up to list[start[clause + 1]] */
+    uint16_t *list;  /* patterns */
+    uint16_t *bare;  /* clauses that no prefix begins; later ones too */
+    uint32_t bare_count;
+};
+
 /* Immutable after load, shared by all workers. */
 struct cl_engine {
     struct pack *pack;
@@ -50,6 +58,7 @@ struct cl_engine {
     uint16_t *rule_of_previous; /* [clause of the engine before]; NULL = there was none */
     struct cl_hosts hosts;
     struct plain_table plain, chains;
+    struct cl_searches searches;
     struct cl_pattern_target *targets; /* by pattern id */
     bool wants_ja4;
     cl_protocol hint[CL_HINT_COUNT];
@@ -67,6 +76,9 @@ void announce_index(struct cl_engine *engine);
 /* The same for users of SCTP. */
 void sctp_index(struct cl_engine *engine);
 
+#define CL_MAYBE_SHIFT PACK_SLOTS
+_Static_assert(2 * PACK_SLOTS <= 8, "hits has two bits a slot");
+#define CL_MAX_OPEN    64u /* likewise, rows */
 #define CL_MAX_TOUCHED 64u /* rules that one packet can suggest; more are ignored */
 
 struct cl_worker {
@@ -75,5 +87,9 @@ struct cl_worker {
     void *inspector_scratch[CL_INSPECTORS_MAX];
     uint32_t touched_count;
     uint16_t touched[CL_MAX_TOUCHED];
-    uint8_t hits[]; /* per rule: bits of the slots that were hit; all zero between packets */
+    uint32_t open_count;
+    uint32_t open[CL_MAX_OPEN]; /* rows that the payload begins as, the rest of which was not looked at */
+    /* Per rule: bits of the slots that were hit, and from CL_MAYBE_SHIFT on of those for which a row or search is open; all
+     * zero between packets. */
+    uint8_t hits[];
 };

@@ -17,11 +17,11 @@ static const struct plain_row *find_header(const struct cl_engine *e, const stru
 {
     const struct plain_table *t = &e->chains;
     const uint32_t *start = t->by_first[PACK_TCP][0].start;
-    const uint16_t *list = t->by_first[PACK_TCP][0].list;
+    const struct plain_entry *list = t->by_first[PACK_TCP][0].list;
     const uint8_t *p = packet->bytes + at;
     uint32_t i = *from ? *from : start[*p];
     for (; i < start[*p + 1]; i++) {
-        const struct plain_row *row = &t->rows[list[i]];
+        const struct plain_row *row = &t->rows[list[i].row];
         uint16_t of = e->targets[row->pattern].rule;
         if ((rule != NONE && of != rule) || !plain_holds(t, row, p, packet->size_bytes - at))
             continue;

@@ -101,7 +101,7 @@ struct pack_pattern {
     uint32_t within; /* SEARCH: bytes from the start in which it must end; 0 = anywhere */
     uint16_t rule;
     uint8_t slot;     /* enum pack_slot */
-    uint8_t is_plain; /* matched by plain.h, not by Hyperscan */
+    uint8_t is_plain; /* plain.h says all of it: it needs no Hyperscan */
     const char *file; /* source only, for errors */
     uint32_t line, column;
 };
@@ -234,12 +234,20 @@ bool pack_keep_indexes(struct pack *pack, const struct pack *before);
 uint16_t *pack_map_rules(const struct pack *pack, const struct pack *before);
 #define PACK_NO_RULE UINT16_MAX
 
+/* A database for each pattern that is not plain: it is asked alone, and seldom (classify.c). */
 struct pack_databases {
-    hs_database_t *database[PACK_TRANSPORTS][PACK_SIDES]; /* NULL where no pattern applies */
+    uint32_t count;           /* 0: not there, or no pattern needs any */
+    hs_database_t **database; /* [pattern]; NULL for a plain one */
 };
-/* Seconds for a whole pack. False with the pattern's file:line:column. */
+/* About a millisecond a pattern that is not plain. False with the pattern's file:line:column. */
 bool pack_compile(const struct pack *pack, struct pack_databases *ret, char *error, size_t error_size);
+/* Room for what the pack needs, nothing in it. */
+void pack_databases_init(struct pack_databases *databases, const struct pack *pack);
 void pack_databases_free(struct pack_databases *databases);
+static inline bool pack_is_prefix(unsigned slot)
+{
+    return slot == PACK_SLOT_PREFIX || slot == PACK_SLOT_THEN_PREFIX;
+}
 /* Whether a pattern of that slot counts for packets of that transport and side. */
 bool pack_applies(const struct pack_rule *rule, unsigned slot, unsigned transport, unsigned side);
 /* Whether Hyperscan takes the pattern; its words about it in `error`. */

@@ -1,7 +1,7 @@
 /*
  * The compiled pack as a file, little-endian:
  *   magic "OPENSCEP", u32 format, u32 body size, 32 bytes SHA-256 of the body, body.
- * The body is what coding functions below list, once for writing and reading; then each Hyperscan database, serialised.
+ * The body is what coding functions below list, once for writing and reading; then the Hyperscan database of each pattern that needs one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #include "classifier/plain.h"
 
 #define MAGIC          "OPENSCEP"
-#define FORMAT         5u
+#define FORMAT         6u
 #define HEAD_BYTES     48u
 #define MAX_FILE_BYTES (256u << 20)
 #define MAX_TEXT_BYTES 65535u
@@ -313,31 +313,34 @@ static void code_pack(struct codec *c)
 static void read_databases(struct codec *c, struct pack_databases *ret)
 {
     bool fits = true;
-    for (unsigned t = 0; c->ok && t < PACK_TRANSPORTS; t++)
-        for (unsigned side = 0; c->ok && side < PACK_SIDES; side++) {
-            size_t size = code_number(c, 0, 4, MAX_FILE_BYTES);
-            const uint8_t *bytes = cursor_take(&c->in, size);
-            c->ok = c->ok && bytes;
-            if (c->ok && size && hs_deserialize_database((const char *)bytes, size, &ret->database[t][side]))
-                fits = false;
-        }
+    if (c->ok)
+        pack_databases_init(ret, c->pack);
+    for (uint32_t i = 0; c->ok && i < ret->count; i++) {
+        if (c->pack->patterns[i].is_plain)
+            continue;
+        size_t size = code_number(c, 0, 4, MAX_FILE_BYTES);
+        const uint8_t *bytes = cursor_take(&c->in, size);
+        c->ok = c->ok && bytes && size;
+        if (c->ok && hs_deserialize_database((const char *)bytes, size, &ret->database[i]))
+            fits = false;
+    }
     if (!c->ok || !fits)
         pack_databases_free(ret);
 }
 
 static bool write_databases(struct codec *c, const struct pack_databases *databases)
 {
-    for (unsigned t = 0; t < PACK_TRANSPORTS; t++)
-        for (unsigned side = 0; side < PACK_SIDES; side++) {
-            char *bytes = NULL;
-            size_t size = 0;
-            const hs_database_t *db = databases->database[t][side];
-            if (db && hs_serialize_database(db, &bytes, &size))
-                return false;
-            code_number(c, size, 4, MAX_FILE_BYTES);
-            put(c, bytes ? bytes : "", size);
-            free(bytes);
-        }
+    for (uint32_t i = 0; i < databases->count; i++) {
+        char *bytes = NULL;
+        size_t size = 0;
+        if (!databases->database[i])
+            continue;
+        if (hs_serialize_database(databases->database[i], &bytes, &size))
+            return false;
+        code_number(c, size, 4, MAX_FILE_BYTES);
+        put(c, bytes, size);
+        free(bytes);
+    }
     return true;
 }
 

@@ -395,7 +395,7 @@ static bool read_chain(struct pack_source *s, const struct yml_node *node, struc
     for (uint32_t i = s->patterns.count; i > 0; i--) {
         const struct pack_pattern *p = &((struct pack_pattern *)s->patterns.items)[i - 1];
         if (p->rule == s->rules.count - 1)
-            is_row &= p->is_plain;
+            is_row &= plain_is_fixed(p->regex);
     }
     bool is_alone = !rule->inspector && !rule->has_then && !rule->first.check_count && !rule->first.lengths.count;
     if (!is_row || !is_alone || !rule->midflow || rule->transports != 1u << PACK_TCP || rule->sides != 3)

@@ -1,5 +1,6 @@
 #include "classifier/plain.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +11,17 @@ struct byte_set {
     uint8_t bits[32];
 };
 
+struct written_row {
+    bool is_unused, is_partial;
+    unsigned length;
+    uint8_t more[PLAIN_MAX_BYTES]; /* as in plain_row */
+    struct byte_set sets[PLAIN_MAX_BYTES];
+};
+
 struct rows {
     unsigned count, depth;
-    struct {
-        unsigned length;
-        struct byte_set sets[PLAIN_MAX_BYTES];
-    } row[PLAIN_MAX_ROWS];
+    bool ignores_case;
+    struct written_row row[PLAIN_MAX_ROWS];
 };
 
 /* ---- reading a pattern ---- */
@@ -56,7 +62,20 @@ static int read_char(const char **text)
     return letter ? (uint8_t)values[letter - letters] : (uint8_t)p[1];
 }
 
-static bool read_class(const char **text, struct byte_set *set)
+/* Each letter in both its cases. */
+static void fold(struct byte_set *s)
+{
+    for (unsigned b = 'A'; b <= 'Z'; b++) {
+        unsigned other = b | 0x20;
+        bool has = (s->bits[b >> 3] >> (b & 7) | s->bits[other >> 3] >> (other & 7)) & 1;
+        if (has) {
+            add_range(s, b, b);
+            add_range(s, other, other);
+        }
+    }
+}
+
+static bool read_class(const char **text, struct byte_set *set, bool ignores_case)
 {
     const char *p = *text + 1;
     bool is_negated = *p == '^';
@@ -73,17 +92,37 @@ static bool read_class(const char **text, struct byte_set *set)
             return false;
         add_range(set, (unsigned)first, (unsigned)last);
     }
+    if (ignores_case)
+        fold(set);
     for (unsigned i = 0; is_negated && i < sizeof set->bits; i++)
         set->bits[i] = (uint8_t)~set->bits[i];
     *text = p + 1;
     return *p == ']';
 }
 
-static bool read_set(const char **text, struct byte_set *set)
+/* \d and \s */
+static bool read_shorthand(const char **text, struct byte_set *set)
+{
+    char letter = (*text)[0] == '\\' ? (*text)[1] : 0;
+    if (letter == 'd') {
+        add_range(set, '0', '9');
+    } else if (letter == 's') {
+        add_range(set, '\t', '\r');
+        add_range(set, ' ', ' ');
+    } else {
+        return false;
+    }
+    *text += 2;
+    return true;
+}
+
+static bool read_set(const char **text, struct byte_set *set, bool ignores_case)
 {
     memset(set, 0, sizeof *set);
+    if (read_shorthand(text, set))
+        return true;
     if (**text == '[')
-        return read_class(text, set);
+        return read_class(text, set, ignores_case);
     if (**text == '.') {
         add_range(set, 0, 255);
         (*text)++;
@@ -95,6 +134,8 @@ static bool read_set(const char **text, struct byte_set *set)
     if (byte < 0)
         return false;
     add_range(set, (unsigned)byte, (unsigned)byte);
+    if (ignores_case)
+        fold(set);
     return true;
 }
 
@@ -120,13 +161,15 @@ static const char *end_of_alternative(const char *p)
     return NULL;
 }
 
-static bool expand(struct rows *rows, unsigned row, const char *text);
+static void expand(struct rows *rows, unsigned row, const char *text);
 
-/* Goes on with another row, a copy of the one so far, over the text "head rest". */
+/* Goes on with another row, a copy of the one so far, over the text "head rest"; where there is no room this one ends. */
 static bool fork_row(struct rows *rows, unsigned row, const char *head, size_t head_size, const char *rest)
 {
-    if (rows->count == PLAIN_MAX_ROWS || rows->depth == MAX_DEPTH)
+    if (rows->count == PLAIN_MAX_ROWS || rows->depth == MAX_DEPTH) {
+        rows->row[row].is_partial = true;
         return false;
+    }
     size_t rest_size = strlen(rest);
     char *text = malloc(head_size + rest_size + 1);
     if (!text)
@@ -135,103 +178,152 @@ static bool fork_row(struct rows *rows, unsigned row, const char *head, size_t h
     memcpy(text + head_size, rest, rest_size + 1);
     rows->row[rows->count] = rows->row[row];
     rows->depth++;
-    bool ok = expand(rows, rows->count++, text);
+    expand(rows, rows->count++, text);
     rows->depth--;
     free(text);
-    return ok;
+    return true;
 }
 
-/* At "(?:": each alternative but the last in a row of its own, the last in this one. */
-static bool expand_group(struct rows *rows, unsigned row, const char *text)
+/* At "(?:": each alternative in a row of its own, which take this one's place. */
+static void expand_group(struct rows *rows, unsigned row, const char *text)
 {
     const char *alternative = text + 3, *close = alternative, *end;
     while ((close = end_of_alternative(close)) && *close == '|')
         close++;
-    if (!close)
-        return false;
-    const char *rest = close + 1;
-    if (*rest && strchr("*+{", *rest))
-        return false;
+    const char *rest = close ? close + 1 : "";
+    if (!close || (*rest && strchr("*+{", *rest))) {
+        rows->row[row].is_partial = true;
+        return;
+    }
     if (*rest == '?' && !fork_row(rows, row, "", 0, ++rest))
-        return false;
+        return;
+    if (*rest && strchr("?+", *rest)) { /* "(?:a)??" */
+        rows->row[row].is_partial = true;
+        return;
+    }
     for (end = end_of_alternative(alternative); end != close; end = end_of_alternative(alternative)) {
         if (!fork_row(rows, row, alternative, (size_t)(end - alternative), rest))
-            return false;
+            return;
         alternative = end + 1;
     }
-    unsigned last = rows->count;
-    if (!fork_row(rows, row, alternative, (size_t)(close - alternative), rest))
-        return false;
-    rows->row[row] = rows->row[last]; /* a fork's own first row is complete: it takes this one's place */
-    rows->row[last].length = 0;
-    return true;
+    rows->row[row].is_unused = fork_row(rows, row, alternative, (size_t)(close - alternative), rest);
 }
 
-static bool append(struct rows *rows, unsigned row, const struct byte_set *set, unsigned long times)
+static bool meet(const struct byte_set *a, const struct byte_set *b)
 {
-    if (times > PLAIN_MAX_BYTES || rows->row[row].length + times > PLAIN_MAX_BYTES)
-        return false;
-    while (times--)
-        rows->row[row].sets[rows->row[row].length++] = *set;
-    return true;
+    for (unsigned i = 0; i < sizeof a->bits; i++)
+        if (a->bits[i] & b->bits[i])
+            return true;
+    return false;
 }
 
-static bool expand(struct rows *rows, unsigned row, const char *text)
+/*
+ * False when the row cannot go on so. What comes after a repeated set must not be in that set: then the repetition takes all
+ * it finds, and there is nothing to try again.
+ */
+static bool append(struct written_row *row, const struct byte_set *set, unsigned long times, unsigned long more)
 {
-    while (*text) {
-        if (!strncmp(text, "(?:", 3))
-            return expand_group(rows, row, text);
-        struct byte_set set;
-        if (!read_set(&text, &set))
-            return false;
-        unsigned long times = 1;
-        if (*text == '{') {
-            char *end;
-            times = strtoul(text + 1, &end, 10);
-            if (*end != '}' || end == text + 1)
-                return false;
-            text = end + 1;
-        }
-        if (*text && strchr("*+{", *text))
-            return false;
-        if (*text == '?' && !fork_row(rows, row, "", 0, ++text))
-            return false;
-        if (!append(rows, row, &set, times))
-            return false;
+    if (row->length && row->more[row->length - 1] && meet(&row->sets[row->length - 1], set))
+        return false;
+    for (; times > 0 && row->length < PLAIN_MAX_BYTES; times--) {
+        row->more[row->length] = 0;
+        row->sets[row->length++] = *set;
     }
-    return true;
+    if (row->length)
+        row->more[row->length - 1] = (uint8_t)(more < PLAIN_ANY_MORE ? more : PLAIN_ANY_MORE);
+    return !times && (more < PLAIN_ANY_MORE || more == ULONG_MAX);
+}
+
+/* Behind a set: how often it may stand there. False for what is none of "", "?", "*", "+", "{2}", "{2,}", "{2,5}". */
+static bool read_times(const char **text, unsigned long *ret_least, unsigned long *ret_most)
+{
+    const char *p = *text;
+    *ret_least = *p == '?' || *p == '*' ? 0 : 1;
+    *ret_most = *p == '*' || *p == '+' ? ULONG_MAX : 1;
+    bool is_counted = *p == '{';
+    if (is_counted) {
+        char *end;
+        *ret_least = *ret_most = strtoul(p + 1, &end, 10);
+        if (end == p + 1)
+            return false;
+        if (*end == ',')
+            *ret_most = end[1] == '}' ? ULONG_MAX : strtoul(end + 1, &end, 10);
+        end += *end == ',';
+        if (*end != '}' || *ret_most < *ret_least || !*ret_most)
+            return false;
+        p = end;
+    }
+    if (is_counted || (*p && strchr("?*+", *p)))
+        p++;
+    *text = p;
+    return !*p || !strchr("?*+{", *p);
+}
+
+/* A row that ends before its text does is partial: the pattern begins so, and may not go on so. */
+static void expand(struct rows *rows, unsigned row, const char *text)
+{
+    struct written_row *r = &rows->row[row];
+    while (*text) {
+        if (!strncmp(text, "(?:", 3)) {
+            expand_group(rows, row, text);
+            return;
+        }
+        struct byte_set set;
+        unsigned long least, most;
+        r->is_partial = !read_set(&text, &set, rows->ignores_case);
+        if (r->is_partial)
+            return;
+        bool has_times = read_times(&text, &least, &most);
+        if (has_times && !least && !fork_row(rows, row, "", 0, text))
+            return;
+        least += !least;
+        if (!has_times || !append(r, &set, least, most == ULONG_MAX ? most : most - least)) {
+            r->is_partial = true;
+            return;
+        }
+    }
 }
 
 static struct rows *rows_of(const char *regex)
 {
-    struct rows *rows = malloc(sizeof *rows);
+    struct rows *rows = calloc(1, sizeof *rows);
     if (!rows)
         abort();
     rows->count = 1;
-    rows->depth = 0;
-    rows->row[0].length = 0;
+    rows->ignores_case = !strncmp(regex, "(?i)", 4);
     char *whole = NULL;
     /* alternatives at the top are those of a group around everything */
-    if (asprintf(&whole, "(?:%s)", regex) < 0)
+    if (asprintf(&whole, "(?:%s)", regex + (rows->ignores_case ? 4 : 0)) < 0)
         abort();
-    bool ok = expand(rows, 0, whole);
+    expand(rows, 0, whole);
     free(whole);
-    if (ok)
-        return rows;
-    free(rows);
-    return NULL;
+    return rows;
 }
 
 bool plain_fits(const char *regex)
 {
     struct rows *rows = rows_of(regex);
+    bool fits = true;
+    for (unsigned i = 0; i < rows->count; i++)
+        fits &= rows->row[i].is_unused || !rows->row[i].is_partial;
     free(rows);
-    return rows != NULL;
+    return fits;
+}
+
+bool plain_is_fixed(const char *regex)
+{
+    struct rows *rows = rows_of(regex);
+    bool is_fixed = true;
+    for (unsigned i = 0; i < rows->count; i++)
+        for (unsigned k = 0; !rows->row[i].is_unused && k <= rows->row[i].length; k++)
+            is_fixed &= !rows->row[i].is_partial && !(k && rows->row[i].more[k - 1]);
+    free(rows);
+    return is_fixed;
 }
 
 /* ---- the table ---- */
 
-#define INTERN_SLOTS 16384u /* of the hash by which equal sets are found; more than twice the sets there can be */
+#define INTERN_SLOTS 131072u /* of the hash by which equal sets are found; twice the sets there can be */
 
 struct builder {
     struct plain_table *table;
@@ -274,20 +366,12 @@ static unsigned width(const struct byte_set *set)
     return n;
 }
 
-static void add_row(struct builder *b, uint32_t pattern, unsigned length, const struct byte_set *sets)
+/* The two narrowest sets among those whose place does not depend on repetitions. */
+static void find_keys(struct plain_row *row, const struct written_row *written)
 {
-    struct plain_table *t = b->table;
-    if (!(t->row_count & (t->row_count - 1))) {
-        t->rows = realloc(t->rows, (t->row_count ? t->row_count * 2 : 1) * sizeof *t->rows);
-        if (!t->rows)
-            abort();
-    }
-    struct plain_row *row = &t->rows[t->row_count++];
-    *row = (struct plain_row){.pattern = (uint16_t)pattern, .length = (uint8_t)length};
     unsigned narrowest[2] = {257, 257};
-    for (unsigned i = 0; i < length; i++) {
-        row->sets[i] = intern(b, &sets[i]);
-        unsigned w = width(&sets[i]);
+    for (unsigned i = 0; i < row->fixed; i++) {
+        unsigned w = width(&written->sets[i]);
         if (w < narrowest[0]) {
             narrowest[1] = narrowest[0];
             row->key_at[1] = row->key_at[0];
@@ -300,28 +384,72 @@ static void add_row(struct builder *b, uint32_t pattern, unsigned length, const 
     }
 }
 
+static void add_row(struct builder *b, uint32_t pattern, struct written_row *written)
+{
+    struct plain_table *t = b->table;
+    if (!(t->row_count & (t->row_count - 1))) {
+        t->rows = realloc(t->rows, (t->row_count ? t->row_count * 2 : 1) * sizeof *t->rows);
+        if (!t->rows)
+            abort();
+    }
+    if (!written->length) { /* every pattern takes a byte at least */
+        memset(&written->sets[0], 0xff, sizeof written->sets[0]);
+        written->length = 1;
+    }
+    written->more[written->length - 1] = 0; /* nothing comes after it */
+    struct plain_row *row = &t->rows[t->row_count++];
+    *row = (struct plain_row){
+        .pattern = (uint16_t)pattern, .is_partial = written->is_partial, .length = (uint8_t)written->length};
+    for (unsigned i = 0; i < written->length; i++) {
+        row->sets[i] = intern(b, &written->sets[i]);
+        row->more[i] = written->more[i];
+        if (!row->repeats)
+            row->fixed++;
+        row->repeats |= row->more[i] != 0;
+    }
+    find_keys(row, written);
+}
+
 static bool begins_with(const struct plain_table *t, const struct plain_row *row, unsigned byte)
 {
     return t->sets[row->sets[0]][byte >> 3] >> (byte & 7) & 1;
+}
+
+/* Of each of the first bytes the bits that are the same in all of its set. */
+static struct plain_entry entry_of(const struct plain_table *t, uint32_t row)
+{
+    struct plain_entry entry = {.row = row};
+    for (unsigned i = 0; i < t->rows[row].fixed && i < PLAIN_HEAD_BYTES; i++) {
+        unsigned any = 0, all = 255;
+        for (unsigned byte = 0; byte < 256; byte++)
+            if (plain_has(t, t->rows[row].sets[i], (uint8_t)byte)) {
+                any |= byte;
+                all &= byte;
+            }
+        entry.mask |= (uint64_t)(uint8_t) ~(any ^ all) << 8 * i;
+        entry.value |= (uint64_t)(all & ~(any ^ all)) << 8 * i;
+    }
+    return entry;
 }
 
 /* Counts, sums up, fills in. */
 static void index_rows(struct plain_table *t, const struct pack *pack, unsigned transport, unsigned side)
 {
     uint32_t *start = t->by_first[transport][side].start, fill[256];
-    uint16_t *list = NULL;
+    struct plain_entry *list = NULL;
     for (unsigned pass = 0; pass < 2; pass++) {
         for (uint32_t i = 0; i < t->row_count; i++) {
             const struct pack_pattern *p = &pack->patterns[t->rows[i].pattern];
             if (!pack_applies(&pack->rules[p->rule], p->slot, transport, side))
                 continue;
+            struct plain_entry entry = entry_of(t, i);
             for (unsigned byte = 0; byte < 256; byte++)
                 if (!begins_with(t, &t->rows[i], byte))
                     continue;
                 else if (pass == 0)
                     start[byte + 1]++;
                 else
-                    list[fill[byte]++] = (uint16_t)i;
+                    list[fill[byte]++] = entry;
         }
         for (unsigned byte = 0; pass == 0 && byte < 256; byte++) {
             start[byte + 1] += start[byte];
@@ -344,12 +472,12 @@ void plain_build(struct plain_table *t, const struct pack *pack, bool chains)
     b->table = t;
     for (uint32_t i = 0; i < pack->pattern_count; i++) {
         bool is_chain = pack->rules[pack->patterns[i].rule].chain.count != 0;
-        if (!pack->patterns[i].is_plain || is_chain != chains)
+        if (!pack_is_prefix(pack->patterns[i].slot) || is_chain != chains)
             continue;
         struct rows *rows = rows_of(pack->patterns[i].regex);
-        for (unsigned r = 0; rows && r < rows->count; r++)
-            if (rows->row[r].length && t->row_count < UINT16_MAX && t->set_count + PLAIN_MAX_BYTES < INTERN_SLOTS / 2)
-                add_row(b, i, rows->row[r].length, rows->row[r].sets);
+        for (unsigned r = 0; r < rows->count; r++)
+            if (!rows->row[r].is_unused && b->table->set_count + PLAIN_MAX_BYTES < UINT16_MAX)
+                add_row(b, i, &rows->row[r]);
         free(rows);
     }
     free(b);

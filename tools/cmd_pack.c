@@ -192,11 +192,7 @@ static int show(const struct arguments *a)
     int code = load(a->paths[0], false, &l);
     if (code)
         return code;
-    bool fits = false;
-    for (unsigned t = 0; t < PACK_TRANSPORTS; t++)
-        for (unsigned side = 0; side < PACK_SIDES; side++)
-            fits |= l.databases.database[t][side] != NULL;
-    const char *databases = fits                                 ? "ready for this machine"
+    const char *databases = l.databases.count                    ? "ready for this machine"
                             : pack_file_is_compiled(a->paths[0]) ? "of another machine or library, compiled at load"
                                                                  : "none, these are sources";
     if (a->as_json)

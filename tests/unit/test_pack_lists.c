@@ -158,15 +158,6 @@ static unsigned forge(uint8_t *bytes, size_t size, size_t offset)
     return forged;
 }
 
-static bool has_any(const struct pack_databases *databases)
-{
-    for (unsigned t = 0; t < PACK_TRANSPORTS; t++)
-        for (unsigned side = 0; side < PACK_SIDES; side++)
-            if (databases->database[t][side])
-                return true;
-    return false;
-}
-
 Test(pack_lists, databases_of_another_library_or_machine_are_made_anew)
 {
     static const size_t version_at = 5, platform_at = 14;
@@ -188,10 +179,10 @@ Test(pack_lists, databases_of_another_library_or_machine_are_made_anew)
     for (unsigned i = 0; i < 3; i++) {
         size_t at = i == 1 ? version_at : platform_at;
         if (i)
-            cr_assert_eq(forge(bytes, size, at), 2, "one of each side");
+            cr_assert_eq(forge(bytes, size, at), 1);
         pack = pack_file_decode("p", bytes, size, &databases, error, sizeof error);
         cr_assert(pack, "%s", error);
-        cr_expect_eq(has_any(&databases), i == 0, "case %u", i);
+        cr_expect_eq(databases.count, !i, "case %u", i);
         pack_databases_free(&databases);
         pack_free(pack);
         if (!i)
