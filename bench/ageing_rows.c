@@ -5,6 +5,7 @@
 #include "bench/bench.h"
 
 #define SECOND_NS   UINT64_C(1000000000)
+#define DAY_NS      (86400 * SECOND_NS)
 #define CALLS_MAX   65536u
 #define CALL_MAX_US 20.0
 #define FOUND_MAX   32u
@@ -12,10 +13,11 @@
 
 /* The rows; those before `call` are cycles a flow. */
 #define WHATS(X)                                                                                                       \
-    X(skip, "cycles")   /* a sweep over all shards, no chunk can have an expired flow */                               \
-    X(look, "cycles")   /* every slot is looked at, none is expired; peer: reading as many lines one by one */         \
-    X(call, "us")       /* the 99.9th percentile of one call, budget as the engine's; peer: the limit */               \
-    X(expire, "cycles") /* every flow is expired and removed */
+    X(skip, "cycles")        /* a sweep over all shards, no chunk can have an expired flow */                          \
+    X(look, "cycles")        /* every slot is looked at, none is expired; peer: reading as many lines one by one */    \
+    X(call, "us")            /* the 99.9th percentile of one call, budget as the engine's; peer: the limit */          \
+    X(call_after_jump, "us") /* the same, the clock a day further on: every flow is looked at */                       \
+    X(expire, "cycles")      /* every flow is expired and removed */
 
 enum what {
 #define X(name, unit) WHAT_##name,
@@ -36,13 +38,14 @@ static bool name_row(const struct bench_world *world, enum what what, struct ben
         WHATS(X)
 #undef X
     };
-    static const char *const peers[WHAT_COUNT] = {[WHAT_look] = "read", [WHAT_call] = "limit"};
+    static const char *const peers[WHAT_COUNT] = {
+        [WHAT_look] = "read", [WHAT_call] = "limit", [WHAT_call_after_jump] = "limit"};
     char flows[24];
     bench_flows_name(world->flows, flows, sizeof flows);
     *ret_row = (struct bench_row){.flows = world->flows, .unit = units[what], .peer_name = peers[what]};
     snprintf(ret_row->name, sizeof ret_row->name, "table.sweep_%s.%s.uniform.%s%s%s", names[what], flows,
              bench_family_name(world->family), peers[what] ? "." : "", peers[what] ? peers[what] : "");
-    if (what == WHAT_call) {
+    if (what == WHAT_call || what == WHAT_call_after_jump) {
         ret_row->goal = BENCH_AT_MOST;
         ret_row->goal_ratio = 1;
     }
@@ -166,6 +169,9 @@ void bench_ageing_rows(struct bench_world *world)
         rows[WHAT_skip].ours.round[round] = (double)(rte_rdtsc_precise() - before) / (double)world->flows;
         now_ns = pass_timeout(world, slots, now_ns, true);
         rows[WHAT_call].ours.round[round] = sweep_calls(world, now_ns) / bench_tsc_hz() * 1e6;
+        now_ns += DAY_NS;
+        renew(world, slots, now_ns - SECOND_NS);
+        rows[WHAT_call_after_jump].ours.round[round] = sweep_calls(world, now_ns) / bench_tsc_hz() * 1e6;
     }
     now_ns = pass_timeout(world, slots, now_ns, false);
     unsigned shards = FT_SHARDS / BENCH_ROUNDS_MAX;
@@ -177,7 +183,7 @@ void bench_ageing_rows(struct bench_world *world)
     bench_free(slots, world->flows * sizeof *slots);
     for (unsigned what = 0; what < WHAT_COUNT; what++) {
         rows[what].ours.rounds = rows[what].peer.rounds = bench->effort.rounds;
-        if (what == WHAT_call)
+        if (what == WHAT_call || what == WHAT_call_after_jump)
             rows[what].peer = bench_sample_constant(CALL_MAX_US, bench->effort.rounds);
         if (wanted[what])
             bench_report(bench, &rows[what]);

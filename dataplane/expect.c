@@ -47,12 +47,10 @@ struct dp_expect {
     _Atomic uint64_t alive_until_ns[2] __rte_cache_aligned;
 };
 
-static uint64_t secret_of(uint64_t seed)
+static bool draw_secret(struct dp_expect *table, uint64_t seed)
 {
-    uint64_t secret = seed;
-    if (!seed && getrandom(&secret, sizeof secret, 0) != sizeof secret)
-        abort();
-    return secret;
+    table->secret = seed;
+    return seed || getrandom(&table->secret, sizeof table->secret, 0) == sizeof table->secret;
 }
 
 /* Zeroed lines that cost nothing until they are touched. */
@@ -73,10 +71,9 @@ struct dp_expect *dp_expect_create(const struct dp_expect_config *config)
     table->bucket_mask = capacity / WAYS - 1;
     table->per_host_max = RTE_MAX(config->per_host_max, 1u);
     table->is_by_pair = config->is_by_pair;
-    table->secret = secret_of(config->secret_seed);
     table->buckets = lines_create((size_t)capacity / WAYS, &table->memory[0]);
     table->slots = lines_create(capacity, &table->memory[1]);
-    if (!table->buckets || !table->slots) {
+    if (!table->buckets || !table->slots || !draw_secret(table, config->secret_seed)) {
         dp_expect_destroy(table);
         return NULL;
     }
