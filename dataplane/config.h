@@ -105,6 +105,7 @@ struct dp_config {
         enum dp_checksums checksums;
         uint16_t payload_packets_max;
         uint32_t payload_bytes_max;
+        uint32_t started_before_s;  /* UDP flows that begin so soon after the start count as begun before it */
         uint32_t pending_megabytes; /* for the first payloads of undecided flows, all workers together */
         bool learning;
         uint32_t expectations, learned_names, learned_per_host_max;

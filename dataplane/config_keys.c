@@ -145,6 +145,11 @@ static const struct dp_key classification_keys[] = {
     {"payload_bytes_max", "16384",
      "Bytes of payload, per direction, after which the same happens. Of a TCP stream the first 8192 are looked at.",
      "a number of bytes", .min = 64, .max = 1048576, .kind = DP_KEY_NUMBER, AT(classification.payload_bytes_max)},
+    {"started_before_s", "10",
+     "UDP flows that begin within this time after the start count as started before it: nothing in a datagram says "
+     "that it "
+     "is a flow's first.",
+     "a number of seconds", .max = 3600, .kind = DP_KEY_NUMBER, AT(classification.started_before_s)},
     {"pending_megabytes", "64",
      "Memory for the first payloads of flows not judged yet, all workers together. When it is full flows are judged by "
      "what is there.",

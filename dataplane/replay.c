@@ -1,4 +1,5 @@
 #include "dataplane/replay.h"
+#include "dataplane/join.h"
 
 #include <errno.h>
 #include <rte_launch.h>
@@ -34,7 +35,8 @@ struct dp_replay {
     struct dp_engine *engine;
     struct dp_replay_options options;
     struct rte_mempool *pool;
-    uint64_t now_ns; /* highest time so far */
+    struct dp_join *join; /* NULL: all packets are taken */
+    uint64_t now_ns;      /* highest time so far */
     uint64_t number, sent, offset_ns;
     struct clock_step *steps;
     size_t step_count, step_capacity;
@@ -203,6 +205,7 @@ struct dp_replay *dp_replay_create(struct dp_engine *engine, const struct dp_rep
     replay->options = *options;
     replay->runners = runners;
     replay->threaded = count > 1;
+    replay->join = options->join_after ? dp_join_create(options->join_after) : NULL;
     memcpy(replay->spread, engine->owner, sizeof replay->spread);
     for (unsigned i = 0; i < count; i++) {
         runners[i].replay = replay;
@@ -234,6 +237,7 @@ void dp_replay_destroy(struct dp_replay *replay)
             rte_ring_free(replay->runners[i].input);
     }
     rte_mempool_free(replay->pool);
+    dp_join_destroy(replay->join);
     free(replay->runners);
     free(replay->steps);
     free(replay);
@@ -372,6 +376,27 @@ static void run_burst(struct dp_replay *replay, struct rte_mbuf *const mbufs[], 
     take_events(replay);
 }
 
+/* Takes out what lies before the join; returns how many are left. */
+static unsigned join_flows(struct dp_replay *replay, struct rte_mbuf *mbufs[], uint64_t stamps_ns[], unsigned count,
+                           enum dp_link_type link_type)
+{
+    const dp_tunnel_policy tunnels = replay->engine->config.tunnels;
+    unsigned kept = 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct dp_view view;
+        dp_parse(mbufs[i], link_type, &view);
+        if (tunnels)
+            dp_tunnel_enter(mbufs[i], tunnels, &view);
+        if (!dp_join_passes(replay->join, &view)) {
+            rte_pktmbuf_free(mbufs[i]);
+            continue;
+        }
+        mbufs[kept] = mbufs[i];
+        stamps_ns[kept++] = stamps_ns[i];
+    }
+    return kept;
+}
+
 int dp_replay_file(struct dp_replay *replay, const char *path, char *error, size_t error_size)
 {
     char open_error[DP_SOURCE_PCAP_ERROR_BYTES];
@@ -392,7 +417,10 @@ int dp_replay_file(struct dp_replay *replay, const char *path, char *error, size
         }
         if (count <= 0)
             break;
-        run_burst(replay, mbufs, stamps_ns, (unsigned)count, link_type);
+        unsigned kept =
+            replay->join ? join_flows(replay, mbufs, stamps_ns, (unsigned)count, link_type) : (unsigned)count;
+        if (kept)
+            run_burst(replay, mbufs, stamps_ns, kept, link_type);
         if (replay->options.progress && bursts % PROGRESS_EVERY == PROGRESS_EVERY - 1) {
             uint64_t read_bytes, size_bytes;
             dp_source_pcap_progress(source, &read_bytes, &size_bytes);
@@ -435,6 +463,8 @@ void dp_replay_reset(struct dp_replay *replay)
     replay->now_ns = replay->number = replay->sent = replay->offset_ns = 0;
     replay->step_count = 0;
     replay->settled_ns = 0;
+    if (replay->join)
+        dp_join_reset(replay->join);
     dp_learning_clear(&replay->engine->learning);
     for (unsigned i = 0; i < replay->engine->config.worker_count; i++) {
         struct dp_worker *worker = replay->engine->workers[i];

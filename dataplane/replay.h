@@ -22,6 +22,8 @@ struct dp_replay_options {
     void *progress_context;
     /* Test of the hand-over between workers: each packet goes to a worker that does not own it first. */
     bool spread_wrong;
+    /* Payload packets of each side of a flow that are left out, and the handshake with them (join.h); 0: nothing. */
+    unsigned join_after;
     /* Test of shards that change hands: after so many packets the shard of the last one goes to the next worker. 0: never. */
     uint64_t rotate_packets;
 };

@@ -293,6 +293,7 @@ static void configure_engine(const struct dp_config *config, struct dp_engine_co
     engine->worker_count = config->workers.count;
     engine->creator = config->creator;
     engine->flow_events = config->rdr.flow_events;
+    engine->started_before_ns = (uint64_t)config->classification.started_before_s * 1000000000u;
     engine->pending_bytes = (uint64_t)config->classification.pending_megabytes << 20;
     engine->checksums = config->classification.checksums;
     engine->link_count = config->link_count;

@@ -36,6 +36,8 @@ static inline void account(struct dp_worker *worker, ft_slot slot, uint8_t from_
     ft_write_begin(hot);
     FT_SET(hot->bytes[from_server], total);
     ft_write_end(hot);
+    if (hot->flags & FT_FLOW_STARTED_BEFORE)
+        DP_COUNT(worker->stats.started_before_bytes, bytes);
     if (hot->flags & FT_FLOW_DECIDED) {
         unsigned down = from_server ^ ft_flow_up_direction(hot);
         DP_COUNT(worker->usage[hot->flags >> FT_FLOW_LINK_SHIFT][worker->engine->service_of[hot->name]].bytes[down],

@@ -83,6 +83,14 @@ static struct flow_opening opening_of(const struct dp_burst *burst, unsigned i, 
     return opening;
 }
 
+/* Its beginning was not seen: TCP without its SYN, UDP right after the start. */
+static bool is_started_before(const struct dp_engine *engine, const struct flow_opening *o)
+{
+    if (o->key->ip_proto == IP_PROTO_TCP)
+        return ft_tcp_event(o->tcp_flags) != FT_TCP_EVENT_SYN;
+    return o->key->ip_proto == IP_PROTO_UDP && o->now_ns - engine->started_ns < engine->config.started_before_ns;
+}
+
 /* Makes a flow; its first packet is not counted yet. 0 or the table's refusal. */
 static int open_flow(struct dp_worker *worker, const struct flow_opening *o, ft_slot *ret_slot)
 {
@@ -96,7 +104,7 @@ static int open_flow(struct dp_worker *worker, const struct flow_opening *o, ft_
     unsigned flags = o->swap | (unsigned)o->link << FT_FLOW_LINK_SHIFT;
     if (subscriber_is_server(worker, o->side, o->key, o->swap))
         flags |= FT_FLOW_SUBSCRIBER_IS_SERVER;
-    if (o->key->ip_proto == IP_PROTO_TCP && ft_tcp_event(o->tcp_flags) != FT_TCP_EVENT_SYN) {
+    if (is_started_before(engine, o)) {
         flags |= FT_FLOW_STARTED_BEFORE;
         DP_COUNT(worker->stats.flows_started_before, 1);
     }
@@ -211,6 +219,8 @@ static inline bool pass_plain(struct dp_worker *worker, struct dp_burst *burst, 
         FT_SET(hot->last_ns, now_ns);
     ft_write_end(hot);
     DP_COUNT(*usage, ip_bytes);
+    if (unlikely(flags & FT_FLOW_STARTED_BEFORE))
+        DP_COUNT(worker->stats.started_before_bytes, ip_bytes);
     burst->outcome[i] = DP_OUTCOME_forwarded;
     return true;
 }

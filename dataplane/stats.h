@@ -14,6 +14,8 @@
     X(flows_opened, "flows that began")                                                                                \
     X(flows_closed, "flows that ended, whatever the reason")                                                           \
     X(flows_started_before, "flows whose beginning was not seen")                                                      \
+    X(flows_started_before_closed, "of these, flows that ended")                                                       \
+    X(started_before_bytes, "bytes of flows whose beginning was not seen")                                             \
     X(flows_ambiguous, "flows whose first segments disagreed")                                                         \
     X(handed_off, "packets given to the worker that owns their flow")                                                  \
     X(parked, "packets that waited for their shard to change hands")                                                   \

@@ -239,6 +239,8 @@ static void end_flow(struct dp_worker *worker, ft_slot slot, uint64_t now_ns, bo
         DP_COUNT(usage->duration_ns, hot->last_ns - cold->first_ns);
     DP_COUNT(usage->concurrent_sessions, (uint64_t)-1);
     DP_COUNT(worker->stats.flows_closed, 1);
+    if (ft_hot(worker->engine->flows, slot)->flags & FT_FLOW_STARTED_BEFORE)
+        DP_COUNT(worker->stats.flows_started_before_closed, 1);
     DP_COUNT(worker->stats.closes[close], 1);
     dp_event_send(worker, slot, DP_EVENT_FLOW_END, close, now_ns);
 }

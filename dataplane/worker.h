@@ -84,7 +84,9 @@ struct dp_engine_config {
     struct cl_options classification;
     struct dp_learning_config learning;
     dp_tunnel_policy tunnels;
-    uint64_t pending_bytes;    /* all workers together */
+    uint64_t
+        started_before_ns;  /* UDP flows that begin within it after the start count as begun before; UINT64_MAX: all */
+    uint64_t pending_bytes; /* all workers together */
     uint32_t attribute_blocks; /* per worker */
     unsigned subscriber_net_count;
     struct dp_subscriber_net subscriber_nets[DP_SUBSCRIBER_NETS_MAX];

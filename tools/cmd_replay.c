@@ -31,6 +31,9 @@ static const char help_text[] =
     "      --header-ids on|zeros    flow ids in the record header bytes that receivers ignore (default on)\n"
     "      --expect FILE            compare the output with FILE, print the first difference, exit 4 if there is one\n"
     "  -w, --workers N              worker threads, 1..60 (default 1); the output is the same for any number\n"
+    "      --join-after N           join each flow in its middle: without its handshake and the first N payload "
+    "packets\n"
+    "                               of each side, 1..255\n"
     "      --pack FILE              protocol pack (default: the one built with the program)\n"
     "      --checksums ignore|check|drop  packets with wrong checksums (default ignore: captures of a host's own\n"
     "                           traffic have unfinished ones)\n"
@@ -65,6 +68,7 @@ enum {
     OPT_CAPACITY,
     OPT_SEED,
     OPT_SPREAD,
+    OPT_JOIN,
     OPT_ROTATE
 };
 
@@ -86,6 +90,7 @@ static const struct option long_options[] = {
     {"seed", required_argument, NULL, OPT_SEED},
     {"spread", required_argument, NULL, OPT_SPREAD}, /* for tests: right, or wrong worker first */
     {"rotate", required_argument, NULL, OPT_ROTATE}, /* for tests: a shard changes hands after so many packets */
+    {"join-after", required_argument, NULL, OPT_JOIN},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -97,6 +102,7 @@ struct replay_command {
     struct dp_records_config records_config;
     enum flow_format format;
     bool stream, separate, quiet, spread_wrong, help;
+    unsigned join_after;
     const char *expect;
 
     struct dp_engine *engine;
@@ -290,6 +296,12 @@ static int set_option(struct replay_command *c, int option, const char *value)
         return parse_number("capacity", value, 4096, 1ull << 31, &engine->flow_table.capacity_flows);
     case OPT_SEED:
         return parse_number("seed", value, 1, UINT64_MAX, &engine->flow_table.secret_seed);
+    case OPT_JOIN:
+        if (!(error = parse_number("join-after", value, 1, 255, &number))) {
+            c->join_after = (unsigned)number;
+            engine->started_before_ns = UINT64_MAX; /* of UDP, too */
+        }
+        return error;
     case OPT_SPREAD:
         return parse_choice("spread", value, "right", "wrong", &c->spread_wrong);
     case OPT_ROTATE:
@@ -360,6 +372,7 @@ static int start(struct replay_command *c)
                                         .handler_context = c,
                                         .progress = show_progress,
                                         .progress_context = c,
+                                        .join_after = c->join_after,
                                         .spread_wrong = c->spread_wrong,
                                         .rotate_packets = c->rotate_packets};
     c->replay = dp_replay_create(c->engine, &options, error, sizeof error);

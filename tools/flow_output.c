@@ -13,7 +13,7 @@ struct flow_row {
     char client_ip[INET6_ADDRSTRLEN], server_ip[INET6_ADDRSTRLEN];
     uint64_t first_ns, last_ns, packets_up, packets_down, bytes_up, bytes_down;
     const char *protocol, *application, *signature, *method, *service, *close;
-    bool ambiguous;
+    bool ambiguous, started_before;
 };
 
 void flow_output_init(struct flow_output *output, const struct dp_engine *engine, enum flow_format format, bool stream,
@@ -104,6 +104,7 @@ static void fill_row(const struct flow_output *output, const struct dp_event *ev
     row->packets_to_verdict = flow->cold.packets_to_verdict;
     row->payload_packets_to_verdict = flow->cold.payload_packets_to_verdict;
     row->ambiguous = flow->hot.flags & FT_FLOW_AMBIGUOUS;
+    row->started_before = flow->hot.flags & FT_FLOW_STARTED_BEFORE;
     row->close = dp_close_name(event->close);
 }
 
@@ -136,6 +137,8 @@ static void print_json(struct flow_output *output, const struct flow_row *row, c
     json_text(j, "close", row->close);
     if (row->ambiguous)
         json_bool(j, "ambiguous", true);
+    if (row->started_before)
+        json_bool(j, "started_before", true);
     json_object_begin(j, "info");
     for (unsigned i = 0; i < CL_TEXT_COUNT; i++) {
         unsigned size_bytes;
@@ -286,6 +289,10 @@ static void print_summary_json(struct flow_output *output, const struct dp_stats
     json_u64(j, "packets", stats->received_packets);
     json_u64(j, "bytes", stats->received_bytes);
     json_u64(j, "flows", stats->flows_opened);
+    if (stats->flows_started_before) {
+        json_u64(j, "flows_started_before", stats->flows_started_before);
+        json_u64(j, "started_before_bytes", stats->started_before_bytes);
+    }
     json_u64(j, "forwarded", stats->outcome_packets[DP_OUTCOME_forwarded]);
     for (enum dp_fate fate = DP_FATE_DROPPED; fate < DP_FATE_COUNT; fate++) {
         json_object_begin(j, dp_fate_name(fate));

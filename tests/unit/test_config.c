@@ -53,6 +53,7 @@ Test(config, smallest_file_has_defaults)
     cr_expect_eq(c.flow_table.timeouts_s[FT_TIMEOUT_other], 60);
     cr_expect_eq(c.classification.inspectors, true);
     cr_expect_eq(c.classification.payload_packets_max, 8);
+    cr_expect_eq(c.classification.started_before_s, 10);
     cr_expect_str_eq(c.classification.pack, "");
     cr_expect_eq(c.rdr.destination_count, 0);
     cr_expect_eq(c.rdr.forwarding_mode, RDR_REDUNDANCY);
@@ -78,7 +79,7 @@ Test(config, every_key_is_read)
         "memory: {hugepages: off, megabytes: 512, mbufs: 65536}\n"
         "flow_table: {capacity_flows: 4096, unanswered_share_pct: 7, timeouts_s: {tcp_opening: 5, other: 6}}\n"
         "classification: {pack: /etc/p, inspectors: false, payload_packets_max: 3, pending_megabytes: 9,\n"
-        "  checksums: drop, payload_bytes_max: 777}\n"
+        "  checksums: drop, payload_bytes_max: 777, started_before_s: 0}\n"
         "rdr:\n"
         "  destinations:\n"
         "    - {host: a.example, port: 1, categories: {1: 100, 3: 50}}\n"
@@ -115,6 +116,7 @@ Test(config, every_key_is_read)
     cr_expect_eq(c.classification.pending_megabytes, 9);
     cr_expect_eq(c.classification.checksums, DP_CHECKSUMS_DROP);
     cr_expect_eq(c.classification.payload_bytes_max, 777);
+    cr_expect_eq(c.classification.started_before_s, 0);
     cr_expect_eq(c.rdr.destination_count, 3);
     cr_expect_str_eq(c.rdr.destinations[0].host, "a.example");
     cr_expect_eq(c.rdr.destinations[0].port, 1);
