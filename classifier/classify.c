@@ -168,17 +168,21 @@ static void scan_rows(struct cl_worker *w, const struct cl_packet *packet, unsig
     uint64_t head = plain_head(packet->bytes, packet->size_bytes);
     unsigned first = head & 255;
     for (uint32_t i = start[first]; i < start[first + 1]; i++) {
-        if ((head & list[i].mask) != list[i].value)
+        const struct plain_entry *entry = &list[i];
+        if ((head & entry->mask) != entry->value || packet->size_bytes < entry->length)
             continue;
-        const struct plain_row *row = &t->rows[list[i].row];
-        if (!plain_begins(t, row, packet->bytes, packet->size_bytes))
-            continue;
-        struct cl_pattern_target target = w->engine->targets[row->pattern];
-        bool is_open = row->repeats || row->is_partial;
-        if (is_open && w->open_count == CL_MAX_OPEN)
-            continue;
-        if (is_open)
-            w->open[w->open_count++] = list[i].row;
+        struct cl_pattern_target target = w->engine->targets[entry->pattern];
+        bool is_open = false;
+        if (entry->is_more) {
+            const struct plain_row *row = &t->rows[entry->row];
+            is_open = row->repeats || row->is_partial;
+            if (!plain_passes(t, row, packet->bytes) || (is_open && w->open_count == CL_MAX_OPEN))
+                continue;
+        }
+        if (is_open) {
+            w->open[w->open_count].row = entry->row;
+            w->open[w->open_count++].target = target;
+        }
         note_hit(w, target.rule, (uint8_t)(target.slot_bit << (is_open ? CL_MAYBE_SHIFT : 0)));
     }
 }
@@ -242,9 +246,9 @@ static bool are_hit(struct cl_worker *w, uint16_t rule, uint8_t slots, const str
 {
     const struct cl_engine *e = w->engine;
     for (uint32_t i = 0; i < w->open_count && slots & ~w->hits[rule]; i++) {
-        const struct plain_row *row = &e->plain.rows[w->open[i]];
-        struct cl_pattern_target target = e->targets[row->pattern];
-        if (target.rule == rule && target.slot_bit & slots & ~w->hits[rule] && row_holds(w, row, packet))
+        struct cl_pattern_target target = w->open[i].target;
+        if (target.rule == rule && target.slot_bit & slots & ~w->hits[rule] &&
+            row_holds(w, &e->plain.rows[w->open[i].row], packet))
             note_hit(w, rule, target.slot_bit);
     }
     for (uint32_t i = e->searches.start[rule]; i < e->searches.start[rule + 1u] && slots & ~w->hits[rule]; i++) {

@@ -88,7 +88,10 @@ struct cl_worker {
     uint32_t touched_count;
     uint16_t touched[CL_MAX_TOUCHED];
     uint32_t open_count;
-    uint32_t open[CL_MAX_OPEN]; /* rows that the payload begins as, the rest of which was not looked at */
+    struct {
+        uint32_t row;
+        struct cl_pattern_target target;
+    } open[CL_MAX_OPEN]; /* rows that the payload begins as, the rest of which was not looked at */
     /* Per rule: bits of the slots that were hit, and from CL_MAYBE_SHIFT on of those for which a row or search is open; all
      * zero between packets. */
     uint8_t hits[];

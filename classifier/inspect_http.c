@@ -227,19 +227,27 @@ static void set_field(struct http_state *state, enum field field, struct text va
 /* A field that is being read: its value may go on in the next line (obs-fold), which joins with one blank. */
 struct value {
     enum field field;
-    size_t size;
-    uint8_t bytes[CL_TEXT_MAX_BYTES];
+    struct text text; /* where it lies, or in `joined` */
+    uint8_t joined[CL_TEXT_MAX_BYTES];
 };
 
 static void append(struct value *value, struct text t)
 {
-    if (value->size && value->size < sizeof(value->bytes) && t.size)
-        value->bytes[value->size++] = ' ';
-    size_t there = sizeof(value->bytes) - value->size;
+    if (!value->text.size) {
+        value->text = (struct text){t.bytes, t.size < sizeof(value->joined) ? t.size : sizeof(value->joined)};
+        return;
+    }
+    if (value->text.bytes != value->joined) {
+        memcpy(value->joined, value->text.bytes, value->text.size);
+        value->text.bytes = value->joined;
+    }
+    if (value->text.size < sizeof(value->joined) && t.size)
+        value->joined[value->text.size++] = ' ';
+    size_t there = sizeof(value->joined) - value->text.size;
     if (t.size > there)
         t.size = there;
-    memcpy(value->bytes + value->size, t.bytes, t.size);
-    value->size += t.size;
+    memcpy(value->joined + value->text.size, t.bytes, t.size);
+    value->text.size += t.size;
 }
 
 static enum field field_of(struct text name)
@@ -258,9 +266,9 @@ static bool take_line(struct http_state *state, struct value *value, struct text
             append(value, trimmed(line));
         return false;
     }
-    set_field(state, value->field, (struct text){value->bytes, value->size}, info);
+    set_field(state, value->field, value->text, info);
     value->field = FIELD_none;
-    value->size = 0;
+    value->text.size = 0;
     const uint8_t *colon = line.size ? memchr(line.bytes, ':', line.size) : NULL;
     if (colon) {
         size_t name_size = (size_t)(colon - line.bytes);
@@ -277,14 +285,16 @@ static bool take_line(struct http_state *state, struct value *value, struct text
  */
 static enum http_read read_fields(struct http_state *state, struct cursor *c, bool is_last, struct cl_info *info)
 {
-    struct value value = {.field = FIELD_none};
+    struct value value;
+    value.field = FIELD_none;
+    value.text = (struct text){c->p, 0};
     struct text line;
     while (read_line(c, &line))
         if (take_line(state, &value, line, info))
             return HTTP_WHOLE;
     if (is_last) {
         take_line(state, &value, (struct text){c->p, cursor_left(c)}, info);
-        set_field(state, value.field, (struct text){value.bytes, value.size}, info);
+        set_field(state, value.field, value.text, info);
     }
     return HTTP_SURE;
 }

@@ -366,21 +366,32 @@ static unsigned width(const struct byte_set *set)
     return n;
 }
 
-/* The two narrowest sets among those whose place does not depend on repetitions. */
-static void find_keys(struct plain_row *row, const struct written_row *written)
+/* Of the first bytes the bits that are the same in all of a set; what those do not say becomes a test. */
+static void find_tests(struct plain_row *row, const struct written_row *written)
 {
-    unsigned narrowest[2] = {257, 257};
-    for (unsigned i = 0; i < row->fixed; i++) {
-        unsigned w = width(&written->sets[i]);
-        if (w < narrowest[0]) {
-            narrowest[1] = narrowest[0];
-            row->key_at[1] = row->key_at[0];
-            narrowest[0] = w;
-            row->key_at[0] = (uint8_t)i;
-        } else if (w < narrowest[1]) {
-            narrowest[1] = w;
-            row->key_at[1] = (uint8_t)i;
+    unsigned widths[PLAIN_MAX_BYTES];
+    for (unsigned at = 0; at < row->fixed; at++) {
+        const struct byte_set *set = &written->sets[at];
+        unsigned any = 0, all = 255, w = width(set), fixed_bits = 0;
+        for (unsigned byte = 0; byte < 256; byte++)
+            if (set->bits[byte >> 3] >> (byte & 7) & 1) {
+                any |= byte;
+                all &= byte;
+            }
+        if (at < PLAIN_HEAD_BYTES) {
+            fixed_bits = ~(any ^ all) & 255;
+            row->mask |= (uint64_t)fixed_bits << 8 * at;
+            row->value |= (uint64_t)(all & fixed_bits) << 8 * at;
         }
+        if (w == 256u >> __builtin_popcount(fixed_bits))
+            continue;
+        unsigned i = row->test_count++;
+        for (; i > 0 && widths[i - 1] > w; i--) {
+            widths[i] = widths[i - 1];
+            row->test_at[i] = row->test_at[i - 1];
+        }
+        widths[i] = w;
+        row->test_at[i] = (uint8_t)at;
     }
 }
 
@@ -407,29 +418,12 @@ static void add_row(struct builder *b, uint32_t pattern, struct written_row *wri
             row->fixed++;
         row->repeats |= row->more[i] != 0;
     }
-    find_keys(row, written);
+    find_tests(row, written);
 }
 
 static bool begins_with(const struct plain_table *t, const struct plain_row *row, unsigned byte)
 {
     return t->sets[row->sets[0]][byte >> 3] >> (byte & 7) & 1;
-}
-
-/* Of each of the first bytes the bits that are the same in all of its set. */
-static struct plain_entry entry_of(const struct plain_table *t, uint32_t row)
-{
-    struct plain_entry entry = {.row = row};
-    for (unsigned i = 0; i < t->rows[row].fixed && i < PLAIN_HEAD_BYTES; i++) {
-        unsigned any = 0, all = 255;
-        for (unsigned byte = 0; byte < 256; byte++)
-            if (plain_has(t, t->rows[row].sets[i], (uint8_t)byte)) {
-                any |= byte;
-                all &= byte;
-            }
-        entry.mask |= (uint64_t)(uint8_t) ~(any ^ all) << 8 * i;
-        entry.value |= (uint64_t)(all & ~(any ^ all)) << 8 * i;
-    }
-    return entry;
 }
 
 /* Counts, sums up, fills in. */
@@ -442,7 +436,13 @@ static void index_rows(struct plain_table *t, const struct pack *pack, unsigned 
             const struct pack_pattern *p = &pack->patterns[t->rows[i].pattern];
             if (!pack_applies(&pack->rules[p->rule], p->slot, transport, side))
                 continue;
-            struct plain_entry entry = entry_of(t, i);
+            const struct plain_row *row = &t->rows[i];
+            struct plain_entry entry = {.mask = row->mask,
+                                        .value = row->value,
+                                        .row = i,
+                                        .pattern = row->pattern,
+                                        .length = row->length,
+                                        .is_more = row->test_count || row->repeats || row->is_partial};
             for (unsigned byte = 0; byte < 256; byte++)
                 if (!begins_with(t, &t->rows[i], byte))
                     continue;

@@ -30,19 +30,25 @@ bool plain_is_fixed(const char *regex);
 
 struct plain_row {
     uint16_t pattern;
-    bool is_partial;                /* the pattern begins so; the rest of it is for Hyperscan */
-    bool repeats;                   /* a set does */
-    uint8_t length;                 /* in sets: the fewest bytes */
-    uint8_t fixed;                  /* of them, those that stand at the offset of their own number */
-    uint8_t key_at[2];              /* the two narrowest of these, looked at first */
-    uint16_t sets[PLAIN_MAX_BYTES]; /* index of each byte's set */
-    uint8_t more[PLAIN_MAX_BYTES];  /* how often that set may come again behind it; PLAIN_ANY_MORE: no limit */
+    bool is_partial; /* the pattern begins so; the rest of it is for Hyperscan */
+    bool repeats;    /* a set does */
+    uint8_t length;  /* in sets: the fewest bytes */
+    uint8_t fixed;   /* of them, those that stand at the offset of their own number */
+    uint8_t test_count;
+    uint8_t test_at[PLAIN_MAX_BYTES]; /* of these, what mask and value do not say, the narrowest first */
+    uint64_t mask, value;             /* bits of the payload's first bytes (plain_head()) that it cannot do without */
+    uint8_t key_at[2];                /* the two narrowest of these, looked at first */
+    uint16_t sets[PLAIN_MAX_BYTES];   /* index of each byte's set */
+    uint8_t more[PLAIN_MAX_BYTES];    /* how often that set may come again behind it; PLAIN_ANY_MORE: no limit */
 };
 
-/* A row in a list: bits of the payload's first bytes (plain_head()) that it cannot do without. */
+/* A row in a list, with what mostly tells that it does not hold. */
 struct plain_entry {
     uint64_t mask, value;
     uint32_t row;
+    uint16_t pattern;
+    uint8_t length;
+    uint8_t is_more; /* there are tests, repetitions, or something for Hyperscan */
 };
 
 struct plain_table {
@@ -73,15 +79,11 @@ static inline bool plain_has(const struct plain_table *t, uint16_t set, uint8_t 
     return t->sets[set][byte >> 3] >> (byte & 7) & 1;
 }
 
-/* Whether the payload begins as the row does, up to its first repetition. */
-static inline bool plain_begins(const struct plain_table *t, const struct plain_row *row, const uint8_t *bytes,
-                                uint32_t size)
+/* What mask and value leave: whether the payload begins as the row does, up to its first repetition. */
+static inline bool plain_passes(const struct plain_table *t, const struct plain_row *row, const uint8_t *bytes)
 {
-    if (size < row->length || !plain_has(t, row->sets[row->key_at[0]], bytes[row->key_at[0]]) ||
-        !plain_has(t, row->sets[row->key_at[1]], bytes[row->key_at[1]]))
-        return false;
-    for (unsigned i = 0; i < row->fixed; i++)
-        if (!plain_has(t, row->sets[i], bytes[i]))
+    for (unsigned i = 0; i < row->test_count; i++)
+        if (!plain_has(t, row->sets[row->test_at[i]], bytes[row->test_at[i]]))
             return false;
     return true;
 }
@@ -106,5 +108,6 @@ static inline bool plain_goes_on(const struct plain_table *t, const struct plain
 static inline bool plain_holds(const struct plain_table *t, const struct plain_row *row, const uint8_t *bytes,
                                uint32_t size)
 {
-    return plain_begins(t, row, bytes, size) && (!row->repeats || plain_goes_on(t, row, bytes, size));
+    return size >= row->length && (plain_head(bytes, size) & row->mask) == row->value && plain_passes(t, row, bytes) &&
+           (!row->repeats || plain_goes_on(t, row, bytes, size));
 }
