@@ -130,7 +130,8 @@ static void note_held(struct side *side)
     struct dp_pending_usage usage;
     dp_pending_usage(side->worker->pending, &usage);
     side->held_flows += usage.blocks;
-    side->held_bytes += (double)usage.blocks * sizeof(struct dp_pending) + (double)usage.infos * sizeof(struct cl_info);
+    side->held_bytes +=
+        (double)usage.blocks * sizeof(struct dp_pending) + (double)usage.infos * sizeof(struct dp_attributes);
     for (unsigned i = 0; i < DP_PENDING_CLASSES; i++)
         side->held_bytes += (double)usage.buffers[i] * (DP_PENDING_MIN_BYTES << i);
     side->not_timed_cycles += rte_rdtsc() - before;

@@ -3,6 +3,31 @@
 #include <rte_common.h>
 #include <string.h>
 
+bool dp_attributes_pack(struct dp_attributes *block, const struct cl_info *info)
+{
+    unsigned used = 0;
+    for (unsigned i = 0; i < CL_TEXT_COUNT; i++) {
+        unsigned size = RTE_MIN((unsigned)info->size_bytes[i], DP_ATTRIBUTES_TEXT_BYTES - used);
+        block->size_bytes[i] = (uint8_t)size;
+        if (!size)
+            continue;
+        memcpy(block->text + used, info->text[i], size);
+        used += size;
+    }
+    return used != 0;
+}
+
+void dp_attributes_unpack(const struct dp_attributes *block, struct cl_info *ret_info)
+{
+    const char *text = block->text;
+    memcpy(ret_info->size_bytes, block->size_bytes, sizeof ret_info->size_bytes);
+    for (unsigned i = 0; i < CL_TEXT_COUNT; i++)
+        if (block->size_bytes[i]) {
+            memcpy(ret_info->text[i], text, block->size_bytes[i]);
+            text += block->size_bytes[i];
+        }
+}
+
 uint32_t dp_attributes_store(struct dp_attribute_pool *pool, const struct cl_info *info, bool *ret_exhausted)
 {
     *ret_exhausted = false;
@@ -16,14 +41,7 @@ uint32_t dp_attributes_store(struct dp_attribute_pool *pool, const struct cl_inf
         *ret_exhausted = true;
         return 0;
     }
-    struct dp_attributes *block = dp_pool_at(pool->blocks, item);
-    unsigned used = 0;
-    for (unsigned i = 0; i < CL_TEXT_COUNT; i++) {
-        unsigned size = RTE_MIN((unsigned)info->size_bytes[i], DP_ATTRIBUTES_TEXT_BYTES - used);
-        block->size_bytes[i] = (uint8_t)size;
-        memcpy(block->text + used, info->text[i], size);
-        used += size;
-    }
+    dp_attributes_pack(dp_pool_at(pool->blocks, item), info);
     return item + 1;
 }
 

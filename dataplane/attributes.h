@@ -30,6 +30,10 @@ struct dp_attribute_pool {
     struct dp_pool_cache cache;
 };
 
+/* The texts of `info` one after the other, cut where the block ends; false when there are none. */
+bool dp_attributes_pack(struct dp_attributes *block, const struct cl_info *info);
+void dp_attributes_unpack(const struct dp_attributes *block, struct cl_info *ret_info);
+
 /* Packs the texts of `info` into a block; 0 when there is nothing to keep or no block (*ret_exhausted says which). */
 uint32_t dp_attributes_store(struct dp_attribute_pool *pool, const struct cl_info *info, bool *ret_exhausted);
 /* A second block with the same texts; 0 when there is nothing to copy or no block, as above. */

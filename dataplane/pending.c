@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/attributes.h"
 #include "dataplane/pool.h"
 
 #define GAP_PATIENCE 4u /* payload packets without the first byte before it is given up */
@@ -27,13 +28,13 @@ static const uint8_t buffer_shares[DP_PENDING_CLASSES] = {1, 2, 5, 4, 2, 2};
 
 static bool memory_init(struct memory *memory, uint64_t budget_bytes)
 {
-    /* An eighth for blocks, a quarter for texts, the rest for buffers. */
-    bool ok =
-        dp_pool_init(&memory->blocks, (uint32_t)(budget_bytes / 8 / sizeof(struct dp_pending)) + 1,
-                     sizeof(struct dp_pending)) &&
-        dp_pool_init(&memory->infos, (uint32_t)(budget_bytes / 4 / sizeof(struct cl_info)) + 1, sizeof(struct cl_info));
+    /* An eighth for blocks, one for texts, the rest for buffers. */
+    bool ok = dp_pool_init(&memory->blocks, (uint32_t)(budget_bytes / 8 / sizeof(struct dp_pending)) + 1,
+                           sizeof(struct dp_pending)) &&
+              dp_pool_init(&memory->infos, (uint32_t)(budget_bytes / 8 / sizeof(struct dp_attributes)) + 1,
+                           sizeof(struct dp_attributes));
     for (unsigned i = 0; ok && i < DP_PENDING_CLASSES; i++) {
-        uint64_t share = budget_bytes * 5 / 8 * buffer_shares[i] / 16;
+        uint64_t share = budget_bytes * 6 / 8 * buffer_shares[i] / 16;
         size_t size = (size_t)DP_PENDING_MIN_BYTES << i;
         ok = dp_pool_init(&memory->buffers[i], (uint32_t)(share / size) + 1, size);
     }
@@ -128,17 +129,29 @@ void dp_pending_drop(struct dp_pending_pool *pool, uint32_t handle)
     dp_pool_give(&pool->memory->blocks, &pool->blocks, handle - 1);
 }
 
-struct cl_info *dp_pending_info(struct dp_pending_pool *pool, struct dp_pending *pending)
+void dp_pending_texts(const struct dp_pending_pool *pool, const struct dp_pending *pending, struct cl_info *ret_info)
 {
+    if (pending->info)
+        dp_attributes_unpack(dp_pool_at(&pool->memory->infos, pending->info - 1), ret_info);
+    else
+        memset(ret_info->size_bytes, 0, sizeof ret_info->size_bytes);
+}
+
+bool dp_pending_keep_texts(struct dp_pending_pool *pool, struct dp_pending *pending, const struct cl_info *info)
+{
+    unsigned total = 0;
+    for (unsigned i = 0; i < CL_TEXT_COUNT; i++)
+        total += info->size_bytes[i];
+    if (!total)
+        return true;
     if (!pending->info) {
         uint32_t item = dp_pool_take(&pool->memory->infos, &pool->infos);
         if (item == DP_POOL_NONE)
-            return NULL;
-        struct cl_info *info = dp_pool_at(&pool->memory->infos, item);
-        memset(info->size_bytes, 0, sizeof info->size_bytes);
+            return false;
         pending->info = item + 1;
     }
-    return dp_pool_at(&pool->memory->infos, pending->info - 1);
+    dp_attributes_pack(dp_pool_at(&pool->memory->infos, pending->info - 1), info);
+    return true;
 }
 
 static uint32_t taken(const struct dp_pool *pool, const struct dp_pool_cache *cache)

@@ -45,7 +45,7 @@ struct dp_pending {
     uint16_t charged[2];       /* against the budget of packets, in sixteenths: see charge() of stage_classify.c */
     uint32_t payload_bytes[2]; /* against the budget of bytes */
     struct dp_learned learned; /* by the flow's first payload packet */
-    uint32_t info;             /* index of the flow's texts found so far + 1, 0 = none */
+    uint32_t info;             /* index of the block of texts found so far + 1, 0 = none */
     struct cl_verdict verdict;
     uint16_t packets_to_verdict;        /* when the protocol became final; 0 = it is not */
     uint8_t payload_packets_to_verdict; /* likewise */
@@ -68,8 +68,13 @@ struct dp_pending *dp_pending_get(struct dp_pending_pool *pool, uint32_t handle)
 /* Returns the block and all that it holds. */
 void dp_pending_drop(struct dp_pending_pool *pool, uint32_t handle);
 
-/* The texts found so far; taken from the pool at the first call, NULL when it is empty. */
-struct cl_info *dp_pending_info(struct dp_pending_pool *pool, struct dp_pending *pending);
+/* The texts found so far, none when nothing was kept. */
+void dp_pending_texts(const struct dp_pending_pool *pool, const struct dp_pending *pending, struct cl_info *ret_info);
+/*
+ * Keeps the texts of `info` in place of those kept before, packed into a block of 512 bytes and cut as in attributes.h. False
+ * when no block is free. Nothing is taken for no texts.
+ */
+bool dp_pending_keep_texts(struct dp_pending_pool *pool, struct dp_pending *pending, const struct cl_info *info);
 
 /* What is taken now, or held back for other threads. While they rest; for tests. */
 struct dp_pending_usage {

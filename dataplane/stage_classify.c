@@ -191,30 +191,17 @@ static void give_up_without_memory(struct dp_worker *worker, const struct inspec
     give_up(worker, in, pending, info);
 }
 
-/* The texts found so far, else empty scratch: most flows never have any, so memory is taken when the first is found. */
+/* The texts found so far, in scratch: most flows are judged before they need memory for any. */
 static struct cl_info *texts_of(struct dp_worker *worker, struct dp_pending *pending)
 {
-    if (pending->info)
-        return dp_pending_info(worker->pending, pending);
-    memset(worker->info.size_bytes, 0, sizeof worker->info.size_bytes);
+    dp_pending_texts(worker->pending, pending, &worker->info);
     return &worker->info;
 }
 
 static void keep_texts(struct dp_worker *worker, struct dp_pending *pending, const struct cl_info *info)
 {
-    bool has_texts = false;
-    for (unsigned i = 0; i < CL_TEXT_COUNT; i++)
-        has_texts |= info->size_bytes[i] != 0;
-    if (info != &worker->info || !has_texts)
-        return;
-    struct cl_info *kept = dp_pending_info(worker->pending, pending);
-    if (!kept) {
+    if (!dp_pending_keep_texts(worker->pending, pending, info))
         DP_COUNT(worker->stats.attributes_exhausted, 1);
-        return;
-    }
-    memcpy(kept->size_bytes, info->size_bytes, sizeof kept->size_bytes);
-    for (unsigned i = 0; i < CL_TEXT_COUNT; i++)
-        memcpy(kept->text[i], info->text[i], info->size_bytes[i]);
 }
 
 /* The stream of a direction begins behind its SYN, else with the first payload seen. */

@@ -182,7 +182,7 @@ void dp_flow_decide(struct dp_worker *worker, ft_slot slot, const struct cl_verd
         FT_SET(hot->flags, (uint16_t)(hot->flags | FT_FLOW_START_REPORTED));
         ft_write_end(hot);
     }
-    dp_pending_drop(worker->pending, pending); /* last: `info` may lie in it */
+    dp_pending_drop(worker->pending, pending);
 }
 
 void dp_flow_conclude(struct dp_worker *worker, ft_slot slot, struct dp_pending *pending, const struct cl_info *info,
@@ -215,8 +215,10 @@ static void judge_at_close(struct dp_worker *worker, ft_slot slot)
 {
     const struct ft_hot *hot = ft_hot(worker->engine->flows, slot);
     struct dp_pending *pending = dp_pending_get(worker->pending, ft_cold(worker->engine->flows, slot)->pending);
-    const struct cl_info *info = pending && pending->info ? dp_pending_info(worker->pending, pending) : NULL;
-    dp_flow_conclude(worker, slot, pending, info, hot->flags & FT_FLOW_ESTABLISHED, hot->packets[0] + hot->packets[1]);
+    if (pending)
+        dp_pending_texts(worker->pending, pending, &worker->info);
+    dp_flow_conclude(worker, slot, pending, pending ? &worker->info : NULL, hot->flags & FT_FLOW_ESTABLISHED,
+                     hot->packets[0] + hot->packets[1]);
 }
 
 /* All of a flow's end but its leaving the table. */

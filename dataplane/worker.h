@@ -62,7 +62,7 @@ struct dp_worker {
     struct dp_burst *held;    /* that one of them which is parsed and waits to be finished, or NULL */
     struct dp_stats stats;
     struct dp_usage usage[FT_LINKS_MAX][DP_SERVICES_MAX];
-    struct cl_info info;                 /* scratch of a flow judged by its first packet */
+    struct cl_info info;                 /* texts of the flow at hand */
     uint8_t linear[CL_STREAM_MAX_BYTES]; /* payload that crosses segments */
     /* Of a newly loaded pack. given: w: control, release; r: worker, acquire. taken: the other way round. */
     _Atomic(struct cl_worker *) classifier_given, classifier_taken;

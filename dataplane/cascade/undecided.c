@@ -136,8 +136,10 @@ size_t cascade_undecided_write(struct dp_pending_pool *pool, const struct dp_pen
     memcpy(record.state, &pending->state, sizeof record.state);
     write_direction(&record.client, pending, 0, bytes[0]);
     write_direction(&record.server, pending, 1, bytes[1]);
-    if (pending->info) /* it is there: nothing is taken from the pool, nothing changes */
-        record.texts = write_texts(dp_pending_info(pool, (struct dp_pending *)(uintptr_t)pending), texts);
+    struct cl_info info;
+    dp_pending_texts(pool, pending, &info);
+    if (pending->info)
+        record.texts = write_texts(&info, texts);
     return cascade_write_record(&cascade_undecided_kind, &record, to, size);
 }
 
@@ -185,14 +187,15 @@ static bool read_texts(struct dp_pending_pool *pool, struct dp_pending *pending,
     const uint8_t *sizes = cursor_take(&c, CL_TEXT_COUNT);
     if (!from->size_bytes || !sizes)
         return !from->size_bytes;
-    struct cl_info *info = dp_pending_info(pool, pending);
-    for (unsigned i = 0; info && i < CL_TEXT_COUNT; i++) {
+    struct cl_info info = {.size_bytes = {0}};
+    for (unsigned i = 0; i < CL_TEXT_COUNT; i++) {
         const uint8_t *text = cursor_take(&c, sizes[i]);
         if (!text)
             return false;
         if (sizes[i])
-            cl_info_set(info, (enum cl_text)i, text, sizes[i]);
+            cl_info_set(&info, (enum cl_text)i, text, sizes[i]);
     }
+    dp_pending_keep_texts(pool, pending, &info); /* without memory the flow goes on without them */
     return true;
 }
 

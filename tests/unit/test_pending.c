@@ -362,13 +362,23 @@ Test(pending, blocks_and_texts_are_bounded_zeroed_and_come_back)
         for (count = infos = 0; (pending = dp_pending_take(pool, &handles[count])); count++) {
             cr_assert(!memcmp(pending, &zero, sizeof zero));
             cr_assert_eq(dp_pending_get(pool, handles[count]), pending);
-            struct cl_info *info = dp_pending_info(pool, pending);
-            if (info) {
+            struct cl_info info, kept;
+            dp_pending_texts(pool, pending, &info);
+            for (unsigned i = 0; i < CL_TEXT_COUNT; i++)
+                cr_expect_eq(info.size_bytes[i], 0);
+            cr_assert(dp_pending_keep_texts(pool, pending, &info));
+            cr_expect_eq(pending->info, 0);
+            cl_info_set(&info, CL_TEXT_host, "a.example", 9);
+            cl_info_set(&info, CL_TEXT_version, "TLS 1.3", 7);
+            if (dp_pending_keep_texts(pool, pending, &info)) {
                 infos++;
-                cr_expect_eq(dp_pending_info(pool, pending), info);
-                for (unsigned i = 0; i < CL_TEXT_COUNT; i++)
-                    cr_expect_eq(info->size_bytes[i], 0);
-                memset(info, 'i', sizeof *info);
+                cl_info_set(&info, CL_TEXT_url, "/", 1);
+                cr_expect(dp_pending_keep_texts(pool, pending, &info));
+                dp_pending_texts(pool, pending, &kept);
+                for (unsigned i = 0; i < CL_TEXT_COUNT; i++) {
+                    cr_expect_eq(kept.size_bytes[i], info.size_bytes[i]);
+                    cr_expect(!memcmp(kept.text[i], info.text[i], info.size_bytes[i]));
+                }
             }
             memset(&pending->state, 's', sizeof pending->state);
         }
