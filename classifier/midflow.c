@@ -60,6 +60,13 @@ static bool holds(const struct cl_engine *e, const struct midflow_chain *c, cons
     return c->frames >= count || (c->next == packet->size_bytes && c->frames + 1 >= count);
 }
 
+/* Of two that may hold: one whose frames end with the bytes so far is as good as one with a frame more. */
+static bool is_longer(const struct midflow_chain *c, const struct midflow_chain *than, const struct cl_packet *packet)
+{
+    unsigned frames = c->frames + (c->next == packet->size_bytes ? 1u : 0u);
+    return frames > than->frames + (than->frames && than->next == packet->size_bytes ? 1u : 0u);
+}
+
 /* Chains that begin at `at`; the first that holds, the longest that may is kept. */
 static uint16_t begin_at(const struct cl_engine *e, struct midflow_chain *kept, const struct cl_packet *packet,
                          uint32_t at, bool is_start)
@@ -75,7 +82,7 @@ static uint16_t begin_at(const struct cl_engine *e, struct midflow_chain *kept, 
             continue;
         if (holds(e, &c, packet))
             return rule;
-        if (c.frames > kept->frames)
+        if (is_longer(&c, kept, packet))
             *kept = c;
     }
     return NONE;
