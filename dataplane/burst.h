@@ -38,6 +38,7 @@ struct dp_burst {
     uint8_t link[DP_BURST_MAX];
     uint8_t side[DP_BURST_MAX];      /* enum dp_side it came in at; DP_SIDES in replay: subscriber nets decide */
     uint8_t link_type[DP_BURST_MAX]; /* enum dp_link_type */
+    uint8_t hops[DP_BURST_MAX];      /* how often it was given to a peer; of a packet of a link of ours 0 */
     uint8_t outcome[DP_BURST_MAX];   /* enum dp_outcome, or DP_OUTCOME_NONE */
     uint8_t shard[DP_BURST_MAX];     /* valid when parsed */
     uint8_t from_server[DP_BURST_MAX];
@@ -59,7 +60,15 @@ struct dp_meta {
     uint64_t now_ns, number;
     uint8_t link, side, link_type, resolved;
     uint8_t outcome; /* of a packet on its way to the sender of its port */
+    /* From the peer, see peer.h */
+    uint8_t hops;
+    uint8_t kind; /* enum dp_meta_kind */
+    uint8_t shard;
+    uint32_t fence;
 };
+
+/* A packet to be judged; one that the peer has judged; a fence. The last two have no view. */
+enum dp_meta_kind { DP_META_PACKET, DP_META_RETURNED, DP_META_FENCE };
 #define DP_META_BYTES ((uint16_t)RTE_ALIGN_CEIL(sizeof(struct dp_meta), RTE_MBUF_PRIV_ALIGN))
 
 struct dp_worker;

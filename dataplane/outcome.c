@@ -36,6 +36,6 @@ const char *dp_outcome_text(unsigned outcome)
 
 const char *dp_fate_name(enum dp_fate fate)
 {
-    static const char *const names[DP_FATE_COUNT] = {"forwarded", "dropped", "bypassed"};
+    static const char *const names[DP_FATE_COUNT] = {"forwarded", "dropped", "bypassed", "handed"};
     return names[fate];
 }

@@ -1,7 +1,7 @@
 /*
  * How a packet ends. Each packet that is received ends in exactly one of these, counted once, where it happens:
  *
- *     received = forwarded + dropped{reason} + bypassed{reason}
+ *     received = forwarded + dropped{reason} + bypassed{reason} + handed{reason}
  *
  * `bypassed` packets go on their way like forwarded ones, but were not judged: the engine could not, and fails open.
  * No counter here is computed from another.
@@ -10,7 +10,8 @@
 
 #include "dataplane/packet.h"
 
-enum dp_fate { DP_FATE_FORWARDED, DP_FATE_DROPPED, DP_FATE_BYPASSED, DP_FATE_COUNT };
+/* Handed: to the other engine of a cascade, which judges it; or back to it. */
+enum dp_fate { DP_FATE_FORWARDED, DP_FATE_DROPPED, DP_FATE_BYPASSED, DP_FATE_HANDED, DP_FATE_COUNT };
 
 /* fate, reason, text */
 #define DP_OUTCOMES(X)                                                                                                 \
@@ -23,6 +24,11 @@ enum dp_fate { DP_FATE_FORWARDED, DP_FATE_DROPPED, DP_FATE_BYPASSED, DP_FATE_COU
     X(BYPASSED, flow_table_no_bucket, "new flow refused: its buckets are full")                                        \
     X(BYPASSED, flow_table_unanswered, "new flow refused: too many half-open and unanswered flows")                    \
     X(BYPASSED, bad_checksum, "wrong checksum of IPv4, TCP or UDP: of no flow")                                        \
+    X(FORWARDED, returned, "judged by the peer, which owns its shard, and sent on")                                    \
+    X(HANDED, handed_to_peer, "given to the peer, which owns its shard")                                               \
+    X(HANDED, returned_to_peer, "judged for the peer and given back")                                                  \
+    X(BYPASSED, cascade_full, "no room on the cascade port")                                                           \
+    X(BYPASSED, map_disagree, "each engine takes the other for the owner of its shard")                                \
     X(BYPASSED, handoff_full, "no room in the ring to the owning worker, or where packets wait for the next owner")
 
 enum dp_outcome {

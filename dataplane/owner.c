@@ -111,7 +111,9 @@ static unsigned take_over(struct dp_worker *worker, struct dp_move *move)
 {
     struct dp_fragment_credit credits[CREDITS_MAX];
     bool done;
-    worker->owner[worker->move.shard] = worker->number;
+    const struct dp_peer *peer = worker->engine->peer;
+    worker->owner[worker->move.shard] =
+        peer && peer->remote[worker->move.shard] ? DP_OWNER_REMOTE : worker->number;
     worker->event_order = worker->move.number;
     do {
         uint32_t count = dp_fragments_import(worker->fragments, move->fragments, credits, CREDITS_MAX, &done);
@@ -131,6 +133,8 @@ unsigned dp_owner_poll(struct dp_worker *worker)
 {
     struct dp_move *move = &worker->engine->move;
     dp_owner_see(worker);
+    if (unlikely(worker->engine->peer != NULL))
+        dp_peer_poll_fence(worker);
     uint64_t state = atomic_load_explicit(&move->state, memory_order_acquire);
     if (worker->move.from == worker->number && state == state_word(worker->move.number, DP_MOVE_FENCING)) {
         if (fences_passed(worker) && is_flushed(worker, move))

@@ -41,6 +41,8 @@
 
 /* In a worker's own map: the shard will be its own, its packets wait. */
 #define DP_OWNER_PARKED UINT8_MAX
+/* In the map of the shard's worker: another engine owns it, see peer.h. */
+#define DP_OWNER_REMOTE (UINT8_MAX - 1)
 /* Packets that wait; more are passed on without being judged (handoff_full). */
 #define DP_PARKED_PACKETS 4096u
 

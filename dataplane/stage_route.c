@@ -14,6 +14,8 @@ static struct dp_meta *save_meta(const struct dp_burst *burst, unsigned i)
     meta->side = burst->side[i];
     meta->link_type = burst->link_type[i];
     meta->resolved = burst->resolved[i];
+    meta->hops = burst->hops[i];
+    meta->kind = DP_META_PACKET;
     return meta;
 }
 
@@ -21,8 +23,13 @@ static struct dp_meta *save_meta(const struct dp_burst *burst, unsigned i)
  * Gives a packet to another worker through the ring that only we fill and only it empties, or parks it until its shard is
  * ours; the order per shard is kept.
  */
-static void send_away(struct dp_worker *worker, struct dp_burst *burst, unsigned i, unsigned owner)
+static void send_away(struct dp_worker *worker, struct dp_burst *burst, unsigned i, uint8_t shard)
 {
+    unsigned owner = worker->owner[shard];
+    if (unlikely(owner == DP_OWNER_REMOTE)) {
+        dp_peer_give(worker, burst, i, shard);
+        return;
+    }
     const struct dp_meta *meta = save_meta(burst, i);
     bool is_parked = owner == DP_OWNER_PARKED;
     if (is_parked ? !dp_owner_park(worker, burst->mbuf[i])
@@ -43,7 +50,15 @@ static void send_away(struct dp_worker *worker, struct dp_burst *burst, unsigned
 static bool is_ours(const struct dp_worker *worker, uint8_t shard, bool is_stray)
 {
     unsigned owner = worker->owner[shard];
-    return owner == worker->number || (is_stray && owner != DP_OWNER_PARKED);
+    return owner == worker->number || (is_stray && owner < DP_OWNER_REMOTE);
+}
+
+/* A shard that has just come from the peer: what it sends of it comes before what waits here, see cascade/pair.h. */
+static bool is_adopted(const struct dp_worker *worker, const struct dp_burst *burst, unsigned i)
+{
+    const struct dp_peer *peer = worker->engine->peer;
+    return peer && burst->hops[i] && worker->owner[burst->shard[i]] == DP_OWNER_PARKED &&
+           atomic_load_explicit(&peer->adopting, memory_order_acquire) == burst->shard[i];
 }
 
 /* A fragment is judged by the owner of its addresses' `shard`, who may be someone else; false when it was handed on or ended. */
@@ -51,7 +66,7 @@ static bool resolve_fragment(struct dp_worker *worker, struct dp_burst *burst, u
 {
     struct dp_view *view = &burst->view[i];
     if (!is_ours(worker, shard, burst->strays)) {
-        send_away(worker, burst, i, worker->owner[shard]);
+        send_away(worker, burst, i, shard);
         return false;
     }
     dp_worker_expire_fragments(worker, burst->now_ns[i]);
@@ -91,8 +106,8 @@ void dp_stage_route(struct dp_worker *worker, struct dp_burst *burst)
             /* As a stray it was given to the owner of its addresses, which is that of its flow by chance alone. */
             is_stray &= burst->shard[i] == addresses_shard;
         }
-        if (unlikely(!is_ours(worker, burst->shard[i], is_stray)))
-            send_away(worker, burst, i, worker->owner[burst->shard[i]]);
+        if (unlikely(!is_ours(worker, burst->shard[i], is_stray)) && !is_adopted(worker, burst, i))
+            send_away(worker, burst, i, burst->shard[i]);
         else if (burst->now_ns[i] > now_ns) /* a stray's time says nothing of what else is on its way to us */
             now_ns = burst->now_ns[i];
     }

@@ -11,6 +11,10 @@ void dp_stage_sink(struct dp_worker *worker, struct dp_burst *burst)
         if (burst->outcome[i] == DP_OUTCOME_forwarded && engine->config.links[burst->link[i]].mode == DP_RECEIVE_ONLY)
             burst->outcome[i] = DP_OUTCOME_receive_only;
     }
+    if (unlikely(engine->peer != NULL))
+        for (unsigned i = 0; i < burst->count; i++)
+            if (burst->outcome[i] != DP_OUTCOME_HANDED_OFF)
+                dp_peer_return(worker, burst, i);
     if (engine->transmit)
         engine->transmit(engine->transmit_context, worker, burst);
     struct rte_mbuf *left[DP_BURST_MAX]; /* not sent: to be freed */

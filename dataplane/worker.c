@@ -46,15 +46,50 @@ void dp_worker_finish(struct dp_worker *worker)
     worker->held = NULL;
 }
 
+/*
+ * A packet that the peer has judged goes on to the sink; a fence has met what came before it, once that has gone through the
+ * pipeline.
+ */
+static void take_from_peer(struct dp_worker *worker, struct dp_burst *burst, unsigned *i, struct rte_mbuf *mbuf)
+{
+    const struct dp_meta *meta = rte_mbuf_to_priv(mbuf);
+    if (meta->kind == DP_META_FENCE) {
+        burst->count = *i;
+        pipeline(worker, burst);
+        *i = 0;
+        burst->credited = 0;
+        dp_peer_meet_fence(worker, mbuf);
+        return;
+    }
+    unsigned at = (*i)++;
+    memset(&burst->view[at], 0, sizeof burst->view[at]);
+    burst->mbuf[at] = mbuf;
+    burst->now_ns[at] = meta->now_ns;
+    burst->number[at] = 0;
+    burst->link[at] = meta->link;
+    burst->side[at] = meta->side;
+    burst->link_type[at] = DP_LINK_ETHERNET;
+    burst->resolved[at] = false;
+    burst->hops[at] = 0;
+    burst->shard[at] = meta->shard;
+    burst->slot[at] = FT_SLOT_NONE;
+    burst->outcome[at] = DP_OUTCOME_returned;
+}
+
 void dp_worker_take_strays(struct dp_worker *worker, struct rte_mbuf *const mbufs[], unsigned count)
 {
     struct dp_burst *burst = &worker->burst;
     burst->count = count;
     burst->credited = 0;
     burst->strays = true;
-    for (unsigned i = 0; i < count; i++) {
-        burst->mbuf[i] = mbufs[i];
-        const struct dp_meta *meta = rte_mbuf_to_priv(mbufs[i]);
+    unsigned i = 0;
+    for (unsigned k = 0; k < count; k++) {
+        const struct dp_meta *meta = rte_mbuf_to_priv(mbufs[k]);
+        if (unlikely(meta->kind != DP_META_PACKET)) {
+            take_from_peer(worker, burst, &i, mbufs[k]);
+            continue;
+        }
+        burst->mbuf[i] = mbufs[k];
         burst->view[i] = meta->view;
         if (meta->credit.packets) {
             burst->credit[i] = meta->credit;
@@ -66,11 +101,14 @@ void dp_worker_take_strays(struct dp_worker *worker, struct rte_mbuf *const mbuf
         burst->side[i] = meta->side;
         burst->link_type[i] = meta->link_type;
         burst->resolved[i] = meta->resolved;
+        burst->hops[i] = meta->hops;
         burst->hash[i] = ft_hash(worker->engine->flows, &burst->view[i].key);
         burst->shard[i] = (uint8_t)burst->hash[i];
         burst->outcome[i] = DP_OUTCOME_NONE;
+        i++;
     }
-    ft_prefetch_index(worker->engine->flows, burst->hash, count);
+    burst->count = i;
+    ft_prefetch_index(worker->engine->flows, burst->hash, i);
     dp_stage_flow_prefetch(worker, burst);
     pipeline(worker, burst);
 }

@@ -19,6 +19,7 @@
 #include "dataplane/event.h"
 #include "dataplane/learn.h"
 #include "dataplane/owner.h"
+#include "dataplane/peer.h"
 #include "dataplane/pending.h"
 #include "dataplane/reload.h"
 #include "dataplane/stats.h"
@@ -59,6 +60,7 @@ struct dp_worker {
     bool closing; /* in dp_worker_close_all() */
     struct dp_burst burst;
     struct dp_burst ahead[2]; /* of dp_worker_receive_ahead() */
+    struct dp_burst from_peer; /* of dp_peer_receive() */
     struct dp_burst *held;    /* that one of them which is parsed and waits to be finished, or NULL */
     struct dp_stats stats;
     struct dp_usage usage[FT_LINKS_MAX][DP_SERVICES_MAX];
@@ -103,6 +105,7 @@ struct dp_engine {
     struct dp_reload reload;
     struct dp_learning learning; /* tables NULL: off */
     /* The worker that owns a shard, or will when the move is over; control thread, dp_owner_set(). */
+    struct dp_peer *peer; /* NULL: no cascade */
     uint8_t owner[FT_SHARDS];
     struct dp_move move;
     struct dp_worker *workers[DP_WORKERS_MAX];

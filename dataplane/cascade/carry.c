@@ -258,7 +258,7 @@ static void drop_handles(void *context, uint32_t texts, uint32_t pending)
 
 struct cascade_adopters cascade_carrier_adopters(struct cascade_carrier *carrier)
 {
-    return (struct cascade_adopters){give_texts, give_pending, drop_handles, carrier};
+    return (struct cascade_adopters){give_texts, give_pending, drop_handles, carrier, 0};
 }
 
 uint64_t cascade_carrier_drop(struct cascade_carrier *carrier, uint8_t shard)

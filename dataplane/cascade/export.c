@@ -93,20 +93,24 @@ void cascade_export_destroy(struct cascade_export *export)
     free(export);
 }
 
+void cascade_export_forget(struct cascade_export *export, uint8_t number)
+{
+    struct shard *shard = &export->shards[number];
+    roaring_uint32_iterator_t *it = roaring_create_iterator(shard->at_peer);
+    for (; it->has_value; roaring_advance_uint32_iterator(it))
+        export->sent[it->current_value] = (struct sent){0};
+    roaring_free_uint32_iterator(it);
+    roaring_bitmap_clear(shard->at_peer);
+    roaring_bitmap_clear(shard->seen);
+    shard->in_round = false;
+    shard->orphan_count = 0;
+    shard->digest = (struct cascade_digest){0};
+}
+
 void cascade_export_reset(struct cascade_export *export)
 {
-    for (unsigned i = 0; i < FT_SHARDS; i++) {
-        struct shard *shard = &export->shards[i];
-        roaring_uint32_iterator_t *it = roaring_create_iterator(shard->at_peer);
-        for (; it->has_value; roaring_advance_uint32_iterator(it))
-            export->sent[it->current_value] = (struct sent){0};
-        roaring_free_uint32_iterator(it);
-        roaring_bitmap_clear(shard->at_peer);
-        roaring_bitmap_clear(shard->seen);
-        shard->in_round = false;
-        shard->orphan_count = 0;
-        shard->digest = (struct cascade_digest){0};
-    }
+    for (unsigned i = 0; i < FT_SHARDS; i++)
+        cascade_export_forget(export, (uint8_t)i);
 }
 
 /* Writes one record into the sink; false: no room, nothing was sent. */

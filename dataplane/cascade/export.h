@@ -59,6 +59,8 @@ struct cascade_export *cascade_export_create(struct ft *flows, int reader, const
 void cascade_export_destroy(struct cascade_export *export);
 /* Forgets what was sent: the next round of each shard sends all. For a new connection. */
 void cascade_export_reset(struct cascade_export *export);
+/* The same for one shard, which is ours no more: its ends are not told. */
+void cascade_export_forget(struct cascade_export *export, uint8_t shard);
 /*
  * Goes on with a round of the shard, or begins one. True when the round is complete: from then on the peer has what was there
  * when the round came by. *ret_changed: records that the round sent so far. Cost: about 60 ns a flow that has not changed,

@@ -253,6 +253,8 @@ unsigned cascade_replica_apply(struct cascade_replica *replica, const struct cas
         }
         size_t bytes = (size_t)(c.p - from);
         enum cascade_flow_refusal refusal;
+        if (kind == &cascade_flow_kind && adopters)
+            record.flow.link ^= adopters->link_flip;
         if (kind == &cascade_flow_kind)
             refusal =
                 apply_flow(replica, number, &record.flow, cascade_record_hash(from, bytes, false), clock_ns, adopters);

@@ -34,6 +34,7 @@ struct cascade_adopters {
     uint32_t (*pending)(void *context, const struct cascade_flow *flow, const struct cascade_blob *pending);
     void (*drop)(void *context, uint32_t texts, uint32_t pending);
     void *context;
+    uint8_t link_flip; /* bits of a link's number that are the other way round here, see peer.h */
 };
 
 struct cascade_replica;
