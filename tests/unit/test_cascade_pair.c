@@ -37,6 +37,7 @@ struct box {
     /* On their way to it. */
     struct rte_mbuf *frames[FRAMES_MAX];
     unsigned frame_begin, frame_end;
+    uint64_t stalled_ns; /* until then the wire holds them back, so that messages overtake them */
     struct message messages[MESSAGES_MAX];
     unsigned message_begin, message_end;
 };
@@ -175,7 +176,10 @@ static void poll_box(struct box *box)
 {
     switch (draw(6)) {
     case 0:
-        take_frames(box, 1 + draw(DP_BURST_MAX));
+        if (draw(100) == 0)
+            box->stalled_ns = now_ns + 1000 * draw(1000);
+        if (now_ns >= box->stalled_ns)
+            take_frames(box, 1 + draw(DP_BURST_MAX));
         break;
     case 1:
         if (box->message_begin < box->message_end)
