@@ -112,8 +112,7 @@ static unsigned take_over(struct dp_worker *worker, struct dp_move *move)
     struct dp_fragment_credit credits[CREDITS_MAX];
     bool done;
     const struct dp_peer *peer = worker->engine->peer;
-    worker->owner[worker->move.shard] =
-        peer && peer->remote[worker->move.shard] ? DP_OWNER_REMOTE : worker->number;
+    worker->owner[worker->move.shard] = peer && peer->remote[worker->move.shard] ? DP_OWNER_REMOTE : worker->number;
     worker->event_order = worker->move.number;
     do {
         uint32_t count = dp_fragments_import(worker->fragments, move->fragments, credits, CREDITS_MAX, &done);

@@ -59,9 +59,9 @@ struct dp_worker {
     uint64_t swept_ns, sweep_due_slots;
     bool closing; /* in dp_worker_close_all() */
     struct dp_burst burst;
-    struct dp_burst ahead[2]; /* of dp_worker_receive_ahead() */
+    struct dp_burst ahead[2];  /* of dp_worker_receive_ahead() */
     struct dp_burst from_peer; /* of dp_peer_receive() */
-    struct dp_burst *held;    /* that one of them which is parsed and waits to be finished, or NULL */
+    struct dp_burst *held;     /* that one of them which is parsed and waits to be finished, or NULL */
     struct dp_stats stats;
     struct dp_usage usage[FT_LINKS_MAX][DP_SERVICES_MAX];
     struct cl_info info;                 /* texts of the flow at hand */

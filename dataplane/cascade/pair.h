@@ -1,6 +1,6 @@
 /*
  * One engine's end of a cascade: keeps the peer's replica up to date, and moves shards to it, one at a time, so that no packet
- * is judged by two engines or by none. tests/model/cascade_move.pml is the model of the move.
+ * is judged by two engines or by none. tests/spin/cascade_move.pml is the model of the move.
  *
  *   A, the owner                                       B
  *   rounds until few records are left      RECORDS ->  applied to the replica, which no worker touches

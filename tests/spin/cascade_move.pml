@@ -8,7 +8,7 @@
  *
  * A may give up at any point before the change of epoch; after it there is no way back.
  *
- * tests/model/check also runs it with one part of the barrier left out (WITHOUT_*): each must be found wrong.
+ * tests/spin/check also runs it with one part of the barrier left out (WITHOUT_*): each must be found wrong.
  */
 #ifndef PACKETS
 #define PACKETS 3
