@@ -39,6 +39,12 @@ enum dp_outcome {
     DP_OUTCOME_COUNT = DP_OUTCOME_UNPARSED + DP_PARSE_RESULT_COUNT - 1
 };
 
+/* Ends that only one of two engines of a cascade can know. */
+static inline bool dp_outcome_is_of_cascade(unsigned outcome)
+{
+    return outcome >= DP_OUTCOME_returned && outcome <= DP_OUTCOME_map_disagree;
+}
+
 static inline uint8_t dp_outcome_of_parse(uint8_t parse_result)
 {
     return (uint8_t)(DP_OUTCOME_UNPARSED + parse_result - 1);

@@ -159,7 +159,7 @@ static void show_drops(const json_t *request, struct dp_reply *reply, void *cont
     (void)request;
     dp_engine_stats(dp_run_engine(context), &stats);
     for (unsigned i = 0; i < DP_OUTCOME_COUNT; i++) {
-        if (dp_outcome_fate(i) == DP_FATE_FORWARDED)
+        if (i == DP_OUTCOME_forwarded)
             continue;
         struct json *row = dp_reply_row(reply, "drop");
         json_text(row, "fate", dp_fate_name(dp_outcome_fate(i)));

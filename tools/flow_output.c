@@ -294,10 +294,10 @@ static void print_summary_json(struct flow_output *output, const struct dp_stats
         json_u64(j, "started_before_bytes", stats->started_before_bytes);
     }
     json_u64(j, "forwarded", stats->outcome_packets[DP_OUTCOME_forwarded]);
-    for (enum dp_fate fate = DP_FATE_DROPPED; fate < DP_FATE_COUNT; fate++) {
+    for (enum dp_fate fate = DP_FATE_DROPPED; fate < DP_FATE_HANDED; fate++) { /* a capture has no peer */
         json_object_begin(j, dp_fate_name(fate));
         for (unsigned i = 0; i < DP_OUTCOME_COUNT; i++)
-            if (dp_outcome_fate(i) == fate)
+            if (dp_outcome_fate(i) == fate && !dp_outcome_is_of_cascade(i))
                 json_u64(j, dp_outcome_reason(i), stats->outcome_packets[i]);
         json_object_end(j);
     }
