@@ -11,6 +11,7 @@
 struct churn {
     struct bench_world *world;
     uint32_t *live; /* flow numbers there now; grows by none: a new flow takes the place of the one that left */
+    ft_slot *slots; /* ours: where they are */
     uint64_t next_flow, next_place;
 };
 
@@ -19,10 +20,10 @@ static const char *const part_names[PARTS] = {"insert", "remove"};
 static const double part_goals[PARTS] = {1.0, 0.4};
 
 /* 32 flows that come, and the 32 whose places they take. */
-static void next_batch(struct churn *churn, uint64_t ret_new[], uint64_t ret_old[])
+static void next_batch(struct churn *churn, uint64_t ret_new[], uint64_t ret_old[], uint64_t ret_places[])
 {
     for (unsigned i = 0; i < BATCH; i++) {
-        uint64_t place = churn->next_place++ * SCATTER % churn->world->flows;
+        uint64_t place = ret_places[i] = churn->next_place++ * SCATTER % churn->world->flows;
         ret_old[i] = churn->live[place];
         ret_new[i] = churn->next_flow++;
         churn->live[place] = (uint32_t)ret_new[i];
@@ -39,10 +40,10 @@ static void make_keys(const struct bench_world *world, const uint64_t flows[], s
     }
 }
 
-static uint64_t ours_insert(struct bench_world *world, const struct ft_key keys[], const uint64_t hashes[])
+static uint64_t ours_insert(struct bench_world *world, const struct ft_key keys[], const uint64_t hashes[],
+                            ft_slot ret_slots[])
 {
     struct ft *flows = world->engine->flows;
-    ft_slot slots[BATCH];
     int errors[BATCH];
     uint64_t uids[BATCH], now_ns[BATCH];
     for (unsigned i = 0; i < BATCH; i++) {
@@ -50,41 +51,56 @@ static uint64_t ours_insert(struct bench_world *world, const struct ft_key keys[
         now_ns[i] = i ? now_ns[0] : bench_now_ns();
     }
     uint64_t before = rte_rdtsc_precise();
-    uint32_t hits = ft_lookup_bulk(flows, keys, hashes, BATCH, slots);
-    if (unlikely(hits || ft_insert_bulk(flows, keys, hashes, UINT32_MAX, uids, now_ns, slots, errors) != UINT32_MAX))
+    uint32_t hits = ft_lookup_bulk(flows, keys, hashes, BATCH, ret_slots);
+    if (unlikely(hits ||
+                 ft_insert_bulk(flows, keys, hashes, UINT32_MAX, uids, now_ns, ret_slots, errors) != UINT32_MAX))
         bench_fail("our table took a new flow for an old one, or refused it");
     uint64_t cycles = rte_rdtsc_precise() - before;
     for (unsigned i = 0; i < BATCH; i++) { /* else the region of half-open flows would fill up */
-        struct ft_hot *hot = ft_hot(flows, slots[i]);
+        struct ft_hot *hot = ft_hot(flows, ret_slots[i]);
         ft_write_begin(hot);
-        ft_set_timeout_class(flows, slots[i], FT_TIMEOUT_tcp_established);
+        ft_set_timeout_class(flows, ret_slots[i], FT_TIMEOUT_tcp_established);
         ft_write_end(hot);
     }
     return cycles;
 }
 
-static uint64_t ours_remove(struct bench_world *world, const struct ft_key keys[], const uint64_t hashes[])
+/* As ageing and the pipeline do it, who know a flow by its slot. */
+static uint64_t ours_remove(struct bench_world *world, const ft_slot slots[])
 {
-    struct ft *flows = world->engine->flows;
-    ft_slot slots[BATCH];
     uint64_t before = rte_rdtsc_precise();
-    if (ft_lookup_bulk(flows, keys, hashes, BATCH, slots) != UINT32_MAX)
-        bench_fail("our table lost a flow");
-    ft_remove_bulk(flows, slots, BATCH);
+    ft_remove_bulk(world->engine->flows, slots, BATCH);
     return rte_rdtsc_precise() - before;
 }
 
 static void ours(void *context, uint32_t begin, uint64_t ret_cycles[])
 {
     struct churn *churn = context;
-    uint64_t new[BATCH], old[BATCH], hashes[BATCH];
+    uint64_t new[BATCH], old[BATCH], places[BATCH], hashes[BATCH];
     struct ft_key keys[BATCH];
+    ft_slot slots[BATCH], old_slots[BATCH];
     for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH) {
-        next_batch(churn, new, old);
+        next_batch(churn, new, old, places);
         make_keys(churn->world, new, keys, hashes);
-        ret_cycles[INSERT] += ours_insert(churn->world, keys, hashes);
-        make_keys(churn->world, old, keys, hashes);
-        ret_cycles[REMOVE] += ours_remove(churn->world, keys, hashes);
+        ret_cycles[INSERT] += ours_insert(churn->world, keys, hashes, slots);
+        for (unsigned i = 0; i < BATCH; i++) {
+            old_slots[i] = churn->slots[places[i]];
+            churn->slots[places[i]] = slots[i];
+        }
+        ret_cycles[REMOVE] += ours_remove(churn->world, old_slots);
+    }
+}
+
+static void find_slots(struct churn *churn)
+{
+    struct bench_world *world = churn->world;
+    churn->slots = bench_alloc(world->flows * sizeof *churn->slots);
+    for (uint64_t i = 0; i < world->flows; i++) {
+        struct ft_key key;
+        bench_key(churn->live[i], world->family, &key);
+        uint64_t hash = ft_hash(world->engine->flows, &key);
+        if (!ft_lookup_bulk(world->engine->flows, &key, &hash, 1, &churn->slots[i]))
+            bench_fail("our table lost a flow");
     }
 }
 
@@ -104,12 +120,12 @@ static void make_peer_keys(const struct bench_world *world, const uint64_t flows
 static void rte(void *context, uint32_t begin, uint64_t ret_cycles[])
 {
     struct churn *churn = context;
-    uint64_t new[BATCH], old[BATCH];
+    uint64_t new[BATCH], old[BATCH], places[BATCH];
     uint8_t keys[BATCH][BENCH_PEER_KEY_BYTES];
     uint32_t hashes[BATCH];
     int32_t positions[BATCH];
     for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH) {
-        next_batch(churn, new, old);
+        next_batch(churn, new, old, places);
         make_peer_keys(churn->world, new, keys, hashes);
         uint64_t before = rte_rdtsc_precise();
         bench_rte_insert(&churn->world->rte, keys, hashes, positions);
@@ -125,10 +141,10 @@ static void rte(void *context, uint32_t begin, uint64_t ret_cycles[])
 static void lfht(void *context, uint32_t begin, uint64_t ret_cycles[])
 {
     struct churn *churn = context;
-    uint64_t new[BATCH], old[BATCH], hashes[BATCH];
+    uint64_t new[BATCH], old[BATCH], places[BATCH], hashes[BATCH];
     struct ft_key keys[BATCH];
     for (uint32_t at = begin; at < begin + BENCH_CHUNK; at += BATCH) {
-        next_batch(churn, new, old);
+        next_batch(churn, new, old, places);
         make_keys(churn->world, new, keys, hashes);
         uint64_t before = rte_rdtsc_precise();
         for (unsigned i = 0; i < BATCH; i++)
@@ -216,6 +232,7 @@ void bench_churn_rows(struct bench_world *world)
         return;
     for (unsigned v = 0; v < count; v++)
         churn_init(&churns[v], world);
+    find_slots(&churns[0]);
     bench_measure(variants, count, bench->effort, world->stream.length, samples);
     for (unsigned part = 0; part < PARTS; part++)
         for (unsigned p = 0; p < PEERS; p++)
@@ -226,4 +243,5 @@ void bench_churn_rows(struct bench_world *world)
             }
     for (unsigned v = 0; v < count; v++)
         bench_free(churns[v].live, world->flows * sizeof *churns[v].live);
+    bench_free(churns[0].slots, world->flows * sizeof *churns[0].slots);
 }
