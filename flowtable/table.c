@@ -100,14 +100,19 @@ static void set_sizes(struct ft *ft, const struct ft_config *config)
 {
     uint64_t capacity = config->capacity_flows;
     while (FT_CHUNK_SLOTS_MIN << ft->chunk_shift < FT_CHUNK_SLOTS_MAX &&
-           (uint64_t)(FT_CHUNK_SLOTS_MIN * 2) << ft->chunk_shift <= capacity / 8192)
+           (uint64_t)(FT_CHUNK_SLOTS_MIN * 2) << ft->chunk_shift <= capacity / 16384)
         ft->chunk_shift++;
     ft->chunk_shift += (uint32_t)__builtin_ctz(FT_CHUNK_SLOTS_MIN);
     uint64_t chunks = (capacity + (UINT64_C(1) << ft->chunk_shift) - 1) >> ft->chunk_shift;
     ft->capacity_flows = chunks << ft->chunk_shift;
     ft->margin_slots = (1u << ft->chunk_shift) / 8;
     /* What shards may hold and not use: of each family, less than a chunk and a margin. And the first chunk. */
-    ft->chunk_count = (uint32_t)(chunks + FT_SHARDS * FT_FAMILIES * 9 / 8 + 1);
+    uint64_t chunk_count = chunks + FT_SHARDS * FT_FAMILIES * 9 / 8 + 1;
+    /* IPv6 flows have the last chunks: where large pages are few in a hundred, let the arrays end where a page ends. */
+    uint64_t page_chunks = (HUGEPAGE_BYTES / sizeof(struct ft_v6)) >> ft->chunk_shift;
+    if (chunk_count >= 16 * page_chunks)
+        chunk_count = (chunk_count + page_chunks - 1) / page_chunks * page_chunks;
+    ft->chunk_count = (uint32_t)chunk_count;
 
     /*
      * Shards of random keys differ by the square root of their mean; at four times that, buckets are half full. Then 4

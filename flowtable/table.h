@@ -4,7 +4,7 @@
  * Shape. A shard has a range of the bucket array and a list of chunks. A *bucket* is one cache line: 8 tags of 16 bits,
  * 8 slot numbers, a version, the count of keys that overflowed to their second bucket. A key has two candidate buckets,
  * both within its shard's range (partial-key cuckoo: the second follows from the first and the tag). A *chunk* is 4,096
- * consecutive slots (fewer in a small table: capacity / 8,192 rounded down to a power of two, at least 16) that belong
+ * consecutive slots (fewer in a small table: capacity / 16,384 rounded down to a power of two, at least 16) that belong
  * to one shard and one family, IPv4 or IPv6, while any of them is in use, so walking, ageing, exporting or taking over
  * one shard is sequential over its chunks, and the array of IPv6 addresses is touched only where IPv6 flows are; chunks
  * move between shards through a shared pool (the only structure here that several owners touch: a compare-and-swap a
@@ -47,7 +47,7 @@
  * online.
  *
  * Memory: 64 (hot) + 64 (cold) + 2 (due time) + 16 (bucket, half full) bytes an IPv4 flow, 32 more an IPv6 flow, and
- * the reserve of chunks, 7 % (3.5 % from 64 million flows on): 157 and 191 bytes from a million flows on. All of it is
+ * the reserve of chunks, 3.5 % (less from 64 million flows on): 152 and 186 bytes from a million flows on. All of it is
  * reserved at ft_create(), touched as it is used. Nothing is allocated later. Time is always handed in.
  */
 #pragma once
