@@ -221,9 +221,11 @@ static bool is_found(struct cl_worker *w, uint16_t pattern, const struct cl_pack
     uint32_t size = packet->size_bytes;
     if (p->within && size > p->within + 2u)
         size = p->within + 2u; /* a match ends before; \b and $ look two bytes on at most */
+    const struct pack_databases *d = &w->engine->databases;
+    const hs_database_t *db = d->count ? d->database[pattern] : NULL;
     bool is_hit = false;
-    hs_scan(w->engine->databases.database[pattern], (const char *)packet->bytes, size, 0, w->scratch, on_match,
-            &is_hit);
+    if (db) /* a compiled pack may say of a pattern that it needs none */
+        hs_scan(db, (const char *)packet->bytes, size, 0, w->scratch, on_match, &is_hit);
     return is_hit;
 }
 

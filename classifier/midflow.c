@@ -19,14 +19,18 @@ static const struct plain_row *find_header(const struct cl_engine *e, const stru
     const uint32_t *start = t->by_first[PACK_TCP][0].start;
     const struct plain_entry *list = t->by_first[PACK_TCP][0].list;
     const uint8_t *p = packet->bytes + at;
+    uint32_t left = packet->size_bytes - at;
+    uint64_t head = plain_head(p, left);
     uint32_t i = *from ? *from : start[*p];
     for (; i < start[*p + 1]; i++) {
+        if ((head & list[i].mask) != list[i].value || left < list[i].length)
+            continue;
         const struct plain_row *row = &t->rows[list[i].row];
         uint16_t of = e->targets[row->pattern].rule;
-        if ((rule != NONE && of != rule) || !plain_holds(t, row, p, packet->size_bytes - at))
+        if ((rule != NONE && of != rule) || !plain_holds(t, row, p, left))
             continue;
         const struct pack_chain *k = &e->pack->rules[of].chain;
-        if ((uint32_t)k->at + k->size > packet->size_bytes - at || !frame_bytes(k, row->length, p))
+        if ((uint32_t)k->at + k->size > left || !frame_bytes(k, row->length, p))
             continue;
         *from = i + 1;
         return row;

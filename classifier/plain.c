@@ -286,10 +286,12 @@ static void expand(struct rows *rows, unsigned row, const char *text)
 
 static struct rows *rows_of(const char *regex)
 {
-    struct rows *rows = calloc(1, sizeof *rows);
+    struct rows *rows = malloc(sizeof *rows); /* much of it is never used: a row is set when it is begun */
     if (!rows)
         abort();
     rows->count = 1;
+    rows->depth = 0;
+    memset(&rows->row[0], 0, sizeof rows->row[0]);
     rows->ignores_case = !strncmp(regex, "(?i)", 4);
     char *whole = NULL;
     /* alternatives at the top are those of a group around everything */
@@ -443,8 +445,10 @@ static void index_rows(struct plain_table *t, const struct pack *pack, unsigned 
                                         .pattern = row->pattern,
                                         .length = row->length,
                                         .is_more = row->test_count || row->repeats || row->is_partial};
-            for (unsigned byte = 0; byte < 256; byte++)
-                if (!begins_with(t, &t->rows[i], byte))
+            bool is_one = (row->mask & 255) == 255; /* the one byte that it begins with */
+            unsigned first = is_one ? row->value & 255 : 0, last = is_one ? first : 255;
+            for (unsigned byte = first; byte <= last; byte++)
+                if (!begins_with(t, row, byte))
                     continue;
                 else if (pass == 0)
                     start[byte + 1]++;
