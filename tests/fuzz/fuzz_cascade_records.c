@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     static struct ft *flows;
     static struct cascade_replica *replica;
     static struct dp_fragment_carrier *carrier;
-    static const struct cascade_adopters adopters = {keep_texts, keep_pending, drop, NULL};
+    static const struct cascade_adopters adopters = {keep_texts, keep_pending, drop, NULL, 0};
     if (!flows) {
         struct ft_config config;
         char error[256];
