@@ -280,15 +280,9 @@ static void quic_crypto_backwards(struct flow *flow)
 
 static void patterns_that_begin_again(struct flow *flow)
 {
-    static const char *const begins[] = {"GET ",
-                                         "SSH-",
-                                         "HELO",
-                                         "\x13"
-                                         "BitTorrent",
-                                         "USER ",
-                                         "* OK",
-                                         "220 ",
-                                         "HTTP/1."};
+    static const char bittorrent[] = "\x13"
+                                     "BitTorrent";
+    static const char *const begins[] = {"GET ", "SSH-", "HELO", bittorrent, "USER ", "* OK", "220 ", "HTTP/1."};
     for (unsigned i = 0; stream_bytes < 10000; i++)
         put_text(begins[i % RTE_DIM(begins)]);
     shake_hands(flow);
