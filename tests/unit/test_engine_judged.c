@@ -150,7 +150,7 @@ Test(engine_judged, a_name_by_port_rests_on_no_bytes)
     struct lab_flow tcp = new_flow();
     lab_handshake(&lab, &tcp);
     for (unsigned i = 0; i < 2 * lab.config.classification.payload_packets_max; i++)
-        lab_tcp(&lab, &tcp, false, TCP_ACK, "\x01\x02\x03\x04 nothing that anybody speaks", 35);
+        lab_tcp(&lab, &tcp, false, TCP_ACK, "\x01\x02\x03\x04 nothing that anybody speaks", 32);
     struct ft_flow flow = find(&tcp);
     cr_expect(flow.hot.flags & FT_FLOW_DECIDED);
     cr_expect_eq(flow.hot.flags & FT_FLOW_WATCHED, 0);
